@@ -1,0 +1,1 @@
+"""The command line: cards become commands; everything a command does is done below this layer."""

@@ -1,0 +1,184 @@
+"""An action: options become a config, a run folder is opened, the result is printed."""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from modelgraft.cli import show
+from modelgraft.cli.flags import ActionFlags
+from modelgraft.cli.parser import parse, take
+from modelgraft.core.card import Action, Card
+from modelgraft.core.errors import ModelgraftError, Unavailable
+from modelgraft.core.lazy import load
+from modelgraft.core.options import build, flatten, options
+from modelgraft.core.recipes import Setting, preset_settings
+from modelgraft.core.results import Number, Result
+from modelgraft.core.runs import RunRecord, finished_result, open_run
+from modelgraft.core.settings import Settings
+
+
+@dataclass(frozen=True)
+class Job:
+    """One action with everything it needs; `sources` says where each value came from."""
+
+    card: Card
+    action: Action
+    config: Any
+    sources: Mapping[str, str]
+    settings: Settings
+    command: tuple[str, ...]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+
+def command(card: Card, action: Action, argv: Sequence[str]) -> int:
+    """Run METHOD ACTION with the words after it, and return the exit code."""
+    own = options(action.config)
+    shared = [*options(ActionFlags), *options(Settings)]
+    values = parse(argv, [*own, *shared], f"modelgraft {card.id} {action.name}")
+    flags = take(values, ActionFlags)
+    settings = take(values, Settings)
+    given = {one.name: Setting(values[one.name], "flag") for one in own if one.name in values}
+    if flags.preset is not None:
+        given = {**preset_settings(card, flags.preset, own), **given}
+    config, sources = make_config(
+        action.config,
+        {name: setting.value for name, setting in given.items()},
+        {name: setting.source for name, setting in given.items()},
+    )
+    words = ("modelgraft", card.id, action.name, *argv)
+    job = Job(card, action, config, sources, settings, words)
+    if flags.dry_run:
+        show_estimate(job, as_json=flags.json)
+        return 0
+    return run_and_show(job, flags.out or new_folder(card.id, action.name), flags)
+
+
+def make_config(
+    cls: type, values: Mapping[str, Any], sources: Mapping[str, str]
+) -> tuple[Any, dict[str, str]]:
+    """The config, and the source of every one of its values, defaults included."""
+    # A flag is named by the message itself; a file and its line are not.
+    config = build(cls, values, {n: source for n, source in sources.items() if source != "flag"})
+    return config, {name: sources.get(name, "default") for name in flatten(config)}
+
+
+def new_folder(method: str, action: str) -> Path:
+    """A run folder that is not there yet, `runs/<date>-<method>-<action>-<4 hex digits>`."""
+    today = datetime.date.today().isoformat()
+    while True:
+        folder = Path("runs") / f"{today}-{method}-{action}-{secrets.token_hex(2)}"
+        if not folder.exists():
+            return folder
+
+
+def perform(job: Job, folder: Path, *, quiet: bool = False) -> Result:
+    """Run the action in its folder; one that was finished there before is not run again.
+
+    Raises `ModelgraftError` for what a person can mend and `Crash` for a fault of ours.
+    """
+    record = RunRecord(
+        method=job.card.id,
+        action=job.action.name,
+        command=job.command,
+        config=flatten(job.config),
+        sources=job.sources,
+        inputs=job.inputs,
+    )
+    try:
+        if earlier := finished_result(folder, job.settings, record):
+            if not quiet:
+                show.note(f"{folder}: finished before; this is its result")
+            return earlier
+        with (
+            open_run(folder, settings=job.settings, record=record) as run,
+            show.progress(quiet=quiet) as run.listener,
+        ):
+            return run.finish(load(job.action.target)(job.config, run))
+    except ModelgraftError:
+        raise
+    except Exception as error:
+        if _is_out_of_memory(error):
+            raise Unavailable(_out_of_memory(job)) from error
+        raise show.Crash(error, show.save_traceback(error, folder)) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch has its own class, which cannot be named without importing torch.
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
+def _out_of_memory(job: Job) -> str:
+    return (
+        f"{job.card.id} {job.action.name}: the memory is full.\n"
+        "  Take a smaller model, a smaller batch or shorter inputs, take --dtype bfloat16, or "
+        "another --device;\n  --dry-run says what a run needs, where the action can tell."
+    )
+
+
+def report(folder: Path) -> Path:
+    """Write the page of a run."""
+    try:
+        return load("modelgraft.evaluation.report:write_report")(folder)
+    except ModelgraftError:
+        raise
+    except Exception as error:
+        raise show.Crash(error, show.save_traceback(error, folder)) from error
+
+
+def run_and_show(job: Job, folder: Path, flags: ActionFlags) -> int:
+    """Run the action, print its result, write its page; the exit code says if it was fulfilled."""
+    result = perform(job, folder, quiet=flags.quiet)
+    if flags.json:
+        show.emit_json(as_json(job, folder, result))
+    else:
+        show.emit(as_text(result))
+    if not flags.quiet:
+        for remark in result.remarks:
+            show.note(remark)
+    if result.partial:
+        show.note(f"not fulfilled: {result.partial}")
+    page = report(folder)
+    if not flags.quiet:
+        show.note(f"run folder: {folder}\nreport: {page}")
+    return 3 if result.partial else 0
+
+
+def as_text(result: Result) -> str:
+    """The result for a terminal: its words, then its numbers."""
+    parts = [result.text, _table(result.numbers)]
+    return "\n\n".join(part for part in parts if part) or "done"
+
+
+def _table(numbers: Sequence[Number]) -> str:
+    return load("modelgraft.evaluation.tables:text_table")(numbers) if numbers else ""
+
+
+def as_json(job: Job, folder: Path, result: Result) -> dict[str, Any]:
+    """The result as `--json` prints it."""
+    names = {"method": job.card.id, "action": job.action.name, "run": str(folder)}
+    return {**names, **result.as_dict()}
+
+
+def estimate(job: Job) -> list[Number] | None:
+    """What the action says it would cost; None when it cannot tell."""
+    if job.action.estimate is None:
+        return None
+    return list(load(job.action.estimate)(job.config, job.settings))
+
+
+def show_estimate(job: Job, *, as_json: bool) -> None:
+    """Print what the run would cost; nothing is written."""
+    numbers = estimate(job)
+    if as_json:
+        config = {"values": flatten(job.config), "sources": job.sources}
+        found = [number.as_dict() for number in numbers or ()]
+        names = {"method": job.card.id, "action": job.action.name}
+        show.emit_json({**names, "config": config, "numbers": found})
+    else:
+        name = f"{job.card.id} {job.action.name}"
+        show.emit(_table(numbers) if numbers else f"{name} gives no estimate; its options are fine")

@@ -1,0 +1,105 @@
+"""The entry point: the first word is a command of ours or a method.
+
+Nothing heavy is imported before it is needed; a help page needs neither torch, numpy nor yaml.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+from modelgraft.cli import show
+from modelgraft.core.card import Card, find_card, find_cards
+from modelgraft.core.errors import ConfigError, ModelgraftError
+from modelgraft.core.lazy import load
+
+COMMANDS = {
+    "demo": ("modelgraft.cli.demo:command", "Every method once, on its embedded model."),
+    "run": ("modelgraft.cli.pipeline:command", "The steps of a recipe, or a saved config again."),
+    "show": ("modelgraft.cli.saved:show_command", "What a run was given and what came out."),
+    "compare": ("modelgraft.cli.saved:compare_command", "What differs between two runs."),
+    "report": ("modelgraft.cli.saved:report_command", "A page to keep, of one run or two."),
+    "models": ("modelgraft.cli.models:command", "The embedded models: list, get, check, where."),
+    "doctor": ("modelgraft.cli.doctor:command", "What this machine has, lacks, and the remedy."),
+}
+_QUIET_LIBRARIES = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TQDM_DISABLE": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; nothing is raised."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    _prepare_libraries(words)
+    try:
+        return _dispatch(words)
+    except ModelgraftError as error:
+        show.show_error(error)
+        return error.exit_code
+    except KeyboardInterrupt as error:
+        show.show_error(error)
+        return 130
+    except show.Crash as error:
+        show.show_error(error)
+    except Exception as error:  # the edge: whatever is left is a fault of ours
+        show.show_error(show.Crash(error, show.save_traceback(error, None)))
+    return 1
+
+
+def _prepare_libraries(words: Sequence[str]) -> None:
+    """Keep the libraries silent, and off the network when asked; before any is imported."""
+    for name, value in _QUIET_LIBRARIES.items():
+        os.environ.setdefault(name, value)
+    if is_asked_offline(words):
+        os.environ["MODELGRAFT_OFFLINE"] = "1"
+        os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def is_asked_offline(words: Sequence[str]) -> bool:
+    """Whether the variable MODELGRAFT_OFFLINE or the flag --offline forbids the network."""
+    if os.environ.get("MODELGRAFT_OFFLINE", "").lower() not in ("", "0", "false", "no"):
+        return True
+    places = [i for i, word in enumerate(words) if word == "--offline"]
+    return "--offline=true" in words or any(words[i + 1 : i + 2] != ["false"] for i in places)
+
+
+def _dispatch(words: Sequence[str]) -> int:
+    first = words[0] if words else ""
+    if first in ("", "-h", "--help", "--help-all"):
+        show.emit(load("modelgraft.cli.overview:page")(COMMANDS, check_machine=not first))
+        return 0
+    if first == "--version":
+        show.emit(f"modelgraft {load('modelgraft:__version__')}")
+        return 0
+    if first in COMMANDS:
+        return load(COMMANDS[first][0])(words[1:])
+    if first.startswith("-"):
+        raise ConfigError("", f"{first}: there is no such option; modelgraft --help says more.")
+    return load("modelgraft.cli.method:command")(_method(first), words[1:])
+
+
+def _method(word: str) -> Card:
+    """The card of a method; `ConfigError` says what is close, among methods and commands."""
+    name = word.replace("-", "_")
+    try:
+        return find_card(name)
+    except ConfigError:
+        found = find_cards()
+        if name in found.broken:
+            raise
+        names = [*found.cards, *COMMANDS]
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]}?" if close else "modelgraft lists what there is."
+        raise ConfigError("", f"{word!r} is neither a method nor a command; {hint}") from None

@@ -1,0 +1,152 @@
+"""What a command says: its result on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from modelgraft.core.errors import ModelgraftError
+
+_LINE_EVERY_S = 30.0
+_LINE_EVERY = 0.1
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+Listener = Callable[[int, int, str], None]
+
+
+class Crash(Exception):
+    """An error that is a fault of ours; its traceback lies in the file `path`."""
+
+    def __init__(self, error: BaseException, path: Path) -> None:
+        super().__init__(f"{type(error).__name__}: {error}")
+        self.path = path
+
+
+def emit(text: str) -> None:
+    """Print to standard output; a reader that has gone away is no error."""
+    _write(sys.stdout, text)
+
+
+def emit_json(value: Any) -> None:
+    """Print one JSON object to standard output."""
+    from modelgraft.core.files import dump_json
+
+    emit(dump_json(value, indent=2))
+
+
+def note(text: str) -> None:
+    """Print to standard error."""
+    _write(sys.stderr, text)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    if stream.isatty():  # what a model or a document says must not drive the terminal
+        text = _CONTROLS.sub("\ufffd", text)
+    try:
+        stream.write(f"{text}\n")
+        stream.flush()
+    except BrokenPipeError:
+        # The interpreter flushes its streams once more at exit; that must not fail either.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+def show_error(error: BaseException) -> None:
+    """Say an error as people read it: no traceback, but the way to it when the fault is ours."""
+    if isinstance(error, ModelgraftError):
+        note(f"{type(error).__name__}: {error}")
+    elif isinstance(error, Crash):
+        note(
+            f"{error}\n  This is a fault of modelgraft, not of your input. The traceback is in "
+            f"{error.path};\n  please report it with the command you typed."
+        )
+    else:
+        note("interrupted")
+
+
+def save_traceback(error: BaseException, folder: Path | None) -> Path:
+    """Keep the traceback in the run folder, or in a temporary file where there is none."""
+    import tempfile
+    import traceback
+
+    text = "".join(traceback.format_exception(error))
+    if folder is not None and folder.is_dir():
+        with contextlib.suppress(OSError):
+            path = folder / "traceback.txt"
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
+            return path
+    handle, name = tempfile.mkstemp(prefix="modelgraft-", suffix=".txt")
+    with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
+    return Path(name)
+
+
+def columns(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
+    """Rows of cells as aligned text."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+# -- progress --------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def progress(*, quiet: bool) -> Generator[Listener | None]:
+    """A listener for `Run.listener`: a bar on a terminal, else a line every 10 % or 30 s."""
+    if quiet:
+        yield None
+    elif sys.stderr.isatty():
+        with _bar() as listener:
+            yield listener
+    else:
+        yield ProgressLines()
+
+
+class ProgressLines:
+    """Says how far the work is at every tenth of it, and after every half minute."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.last_share = 0.0
+        self.last_time = clock()
+
+    def __call__(self, done: int, total: int, text: str) -> None:
+        """Print a line when one is due."""
+        share = done / total if total > 0 else 0.0
+        if share < self.last_share:  # another piece of work begins
+            self.last_share = 0.0
+        is_due = share - self.last_share >= _LINE_EVERY - 1e-9
+        if is_due or self.clock() - self.last_time >= _LINE_EVERY_S:
+            self.last_share = share // _LINE_EVERY * _LINE_EVERY
+            self.last_time = self.clock()
+            note(f"{text}: {done:,} of {total:,}" if total > 0 else f"{text}: {done:,}")
+
+
+@contextlib.contextmanager
+def _bar() -> Generator[Listener]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    parts = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*parts, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def listener(done: int, total: int, text: str) -> None:
+            bar.update(task, completed=done, total=total or None, description=text)
+
+        yield listener

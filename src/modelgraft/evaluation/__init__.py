@@ -1,0 +1,1 @@
+"""Numbers a reader can trust: intervals, exact tests, tables and the record of an experiment."""

@@ -1,0 +1,82 @@
+"""Reading a causal language model from one GGUF file, dequantised, with its exact tokenizer."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from modelgraft.core.errors import UnsupportedModel
+from modelgraft.core.gguf import gguf_metadata
+from modelgraft.core.lazy import need
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@contextlib.contextmanager
+def no_progress_bars() -> Generator[None]:
+    """Keep the bars of transformers off the terminal while a model is read or written."""
+    logging = need("transformers", extra="hf").utils.logging
+    were_on = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if were_on:
+            logging.enable_progress_bar()
+
+
+def load_gguf(path: Path, *, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The stock model with dense weights in `dtype`, and the tokenizer with its own split rule.
+
+    Raises `InputError` for a damaged file and `UnsupportedModel` for an architecture that
+    transformers cannot read from GGUF.
+    """
+    transformers = need("transformers", extra="hf")
+    need("gguf", extra="hf")
+    need("accelerate", extra="hf")
+    metadata = gguf_metadata(path)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        no_progress_bars(),
+        # One bar, for dequantising, heeds no switch.
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        # Alone in a folder: the loader would also read other configs that lie beside the file.
+        Path(folder, "model.gguf").symlink_to(path.absolute())
+        try:
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                folder,
+                gguf_file="model.gguf",
+                quantization_config=transformers.GgufConfig(dequantize=True),
+                dtype=dtype,
+                attn_implementation="sdpa",
+                local_files_only=True,
+            )
+            tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(
+                folder, gguf_file="model.gguf", local_files_only=True
+            )
+        except (ValueError, KeyError, NotImplementedError) as error:
+            architecture = metadata.get("general.architecture", "unnamed")
+            raise UnsupportedModel(
+                f"{path}: transformers cannot read this GGUF file (architecture {architecture}): "
+                f"{error}\n  Use the safetensors folder of the model instead."
+            ) from error
+    model.config.name_or_path = tokenizer.name_or_path = path.stem
+    if metadata.get("tokenizer.ggml.pre") == "smollm":
+        _split_digits(tokenizer)
+    return model, tokenizer
+
+
+def _split_digits(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Split every digit off, then GPT-2's rule; transformers knows only the second half."""
+    split = need("tokenizers", extra="hf").pre_tokenizers
+    tokenizer.backend_tokenizer.pre_tokenizer = split.Sequence(
+        [split.Digits(individual_digits=True), split.ByteLevel(add_prefix_space=False)]
+    )

@@ -1,0 +1,237 @@
+"""From a name on the command line to a model and its tokenizer, checked before it is loaded.
+
+`load_causal_lm("tiny:smollm").model` is the stock object; nothing of ours is inside.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from modelgraft.core import store
+from modelgraft.core.errors import ConfigError, InputError, Unavailable, UnsupportedModel
+from modelgraft.core.intake import check_model_folder
+from modelgraft.core.lazy import need
+from modelgraft.core.store import Report, to_stderr
+from modelgraft.language.gguf import load_gguf, no_progress_bars
+from modelgraft.language.hub import fetch_snapshot
+from modelgraft.nn.weights import non_finite
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+
+_HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?")
+_EXAMPLES = (
+    "a model is tiny:smollm, a folder, owner/name or owner/name@revision on the hub, or a file.gguf"
+)
+_PROBE_S = 1.0
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A stock model in eval mode, its tokenizer, and where exactly they came from.
+
+    `revision` pins the weights: the registry file or the hub commit; empty for a user's own path.
+    `folder` is the file itself for a GGUF model.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    revision: str
+    folder: Path
+
+
+def load_causal_lm(
+    name: str | Path,
+    *,
+    device: str = "auto",
+    dtype: DType = "auto",
+    offline: bool = False,
+    report: Report = to_stderr,
+) -> Loaded:
+    """The causal language model called `name`, loaded from safetensors or GGUF only.
+
+    `device` auto is the GPU if there is one. `dtype` auto is bfloat16 on a GPU and, on a CPU, the
+    faster of float32 and bfloat16 by measurement. `report` is told what is fetched or built.
+    Raises `InputError` for a name or folder that is none, `UnsupportedModel` for a folder that
+    must not or cannot be loaded, and `Unavailable` when the hub or registry cannot be reached.
+    """
+    place = _device(device)
+    number_type = _dtype(dtype, place)
+    path, revision = _find(str(name), offline, report)
+    if path.is_file():
+        model, tokenizer = load_gguf(path, dtype=number_type)
+    else:
+        model, tokenizer = _load_folder(path, number_type)
+    try:
+        model.to(place)
+    except torch.OutOfMemoryError:
+        raise UnsupportedModel(
+            f"{name}: its weights do not fit on {place}.\n"
+            "  Use --dtype bfloat16, a smaller model, or --device cpu."
+        ) from None
+    return Loaded(model.eval(), tokenizer, str(name), revision, path)
+
+
+def load_skeleton(name: str | Path, *, offline: bool = False, report: Report = to_stderr) -> Loaded:
+    """The model called `name` on the meta device: all of its sizes, none of its weights.
+
+    For plans and estimates; raises what `load_causal_lm` raises.
+    """
+    torch, transformers = need("torch", extra="hf"), need("transformers", extra="hf")
+    path, revision = _find(str(name), offline, report)
+    if path.suffix == ".gguf":
+        raise InputError(f"{path}: a plan needs a model folder; sizes are not read from GGUF.")
+    check_model_folder(path)
+    config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+    return Loaded(model.eval(), tokenizer, str(name), revision, path)
+
+
+@functools.cache
+def fastest_cpu_dtype() -> str:
+    """`float32` or `bfloat16`, whichever multiplies matrices faster here; takes one second.
+
+    Processors without bfloat16 units are several times slower in it, the others up to twice as
+    fast. The best of interleaved rounds counts, so that other work on the machine does not decide.
+    """
+    left, right = torch.randn(256, 1024), torch.randn(1024, 1024)
+    operands = {kind: (left.to(kind), right.to(kind)) for kind in (torch.float32, torch.bfloat16)}
+    best = dict.fromkeys(operands, float("inf"))
+    stop = time.perf_counter() + _PROBE_S
+    while time.perf_counter() < stop or float("inf") in best.values():
+        for kind, (a, b) in operands.items():
+            start = time.perf_counter()
+            a @ b
+            best[kind] = min(best[kind], time.perf_counter() - start)
+    # Near a tie float32 is kept: the same machine should not change its mind between two runs.
+    return "bfloat16" if best[torch.bfloat16] < 0.8 * best[torch.float32] else "float32"
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        place = None
+    if place is None or place.type not in ("cpu", "cuda"):
+        raise ConfigError("device", f"device: {device!r}; use auto, cpu, cuda or cuda:N")
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            "device",
+            f"device: {device} is not here; this torch sees {torch.cuda.device_count()} GPUs.\n"
+            "  Use auto or cpu; modelgraft doctor says what is missing.",
+        )
+    return place
+
+
+def _dtype(dtype: str, place: torch.device) -> torch.dtype:
+    if dtype == "auto":
+        dtype = fastest_cpu_dtype() if place.type == "cpu" else "bfloat16"
+    if dtype not in ("float32", "bfloat16", "float16"):
+        raise ConfigError("dtype", f"dtype: {dtype!r}; use auto, float32, bfloat16 or float16")
+    return getattr(torch, dtype)
+
+
+def _find(name: str, offline: bool, report: Report) -> tuple[Path, str]:
+    """Where the model lies on this machine, after fetching it if need be, and its revision."""
+    if name.startswith(store.PREFIX) or name == store.DEFAULT:
+        asset = store.resolve(name, "causal-lm")
+        if asset is None:
+            raise _unknown(name)
+        return _embedded(asset, offline, report)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path, ""
+    if path.is_file():
+        return _file(path), ""
+    match = _HUB_ID.fullmatch(name)
+    if match and path.suffix.lower() != ".gguf":
+        snapshot = fetch_snapshot(match[1], match[2] or "", offline=offline, report=report)
+        return snapshot.folder, snapshot.commit
+    raise _unknown(name)
+
+
+def _embedded(asset: store.Asset, offline: bool, report: Report) -> tuple[Path, str]:
+    """The store's folder; a machine without one takes the hub's original if it can."""
+    folder = store.folder_of(asset.name)
+    if folder is None and asset.hub and not store.has_source(asset):
+        try:
+            snapshot = fetch_snapshot(asset.hub, "", offline=offline, report=report)
+            return snapshot.folder, f"{asset.hub}@{snapshot.commit}"
+        except Unavailable:
+            pass
+    return store.get(asset.name, report=report, offline=offline), asset.source
+
+
+def _file(path: Path) -> Path:
+    if path.suffix.lower() == ".gguf":
+        return path
+    if path.suffix == ".safetensors":
+        raise InputError(f"{path}: name the folder that holds it, with config.json beside it.")
+    raise InputError(f"{path}: not a model: {_EXAMPLES}.")
+
+
+def _unknown(name: str) -> InputError:
+    if re.match(r"https?://", name):
+        return InputError(
+            f"{name}: an endpoint cannot be used here; this needs the weights.\n  {_EXAMPLES}."
+        )
+    folder = Path(name).expanduser().parent
+    near = [str(entry) for entry in folder.iterdir()] if folder.is_dir() else []
+    embedded = [store.PREFIX + known for known in store.assets()]
+    close = difflib.get_close_matches(name, [*embedded, *near], n=2)
+    hint = f"Did you mean {' or '.join(close)}? " if close else ""
+    return InputError(f"{name}: no model of this name.\n  {hint}{_EXAMPLES.capitalize()}.")
+
+
+def _load_folder(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+    transformers = need("transformers", extra="hf")
+    checked = check_model_folder(folder)
+    if damaged := [name for file in checked.weights for name in non_finite(file)]:
+        raise UnsupportedModel(
+            f"{folder}: {len(damaged)} weight tensors hold NaN or infinity: {_some(damaged)}.\n"
+            "  Every result would be undefined. Fetch the model again, or save it again from the "
+            "last good checkpoint."
+        )
+    try:
+        with no_progress_bars():
+            model, info = transformers.AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=dtype,
+                attn_implementation="sdpa",
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    # The stock loaders raise every kind of error, tokenizers the bare class.
+    except Exception as error:
+        raise UnsupportedModel(
+            f"{folder}: transformers {transformers.__version__} cannot load it as a causal "
+            f"language model with sdpa attention:\n  {str(error).strip()[:500]}"
+        ) from error
+    # The stock loader fills what is missing with random numbers and only warns.
+    if absent := sorted(info["missing_keys"]):
+        raise UnsupportedModel(
+            f"{folder}: {len(absent)} tensors of the model are not in its weight files: "
+            f"{_some(absent)}.\n  The folder belongs to another kind of model, or is incomplete."
+        )
+    return model, tokenizer
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

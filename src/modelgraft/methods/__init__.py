@@ -1,0 +1,1 @@
+"""One folder per paper; `modelgraft.core.card.find_cards` lists them."""

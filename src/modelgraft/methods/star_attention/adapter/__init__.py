@@ -1,0 +1,1 @@
+"""Star Attention on stock transformers models: support check, cache, encoding, hosts."""

@@ -1,0 +1,131 @@
+"""Which models can carry Star Attention, and the RoPE frequencies that must not move."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from modelgraft.core.errors import ConfigError, UnsupportedModel
+from modelgraft.methods.star_attention.method import ModelShape
+
+_MOVING_ROPE = ("dynamic", "longrope")
+_POSITION_BIASES = ("alibi", "use_alibi", "relative_attention_num_buckets", "position_bias")
+
+
+def decoder_of(model: Any) -> torch.nn.Module:
+    """The bare decoder of a causal language model (no vocabulary head), adapters included."""
+    inner = model.get_base_model() if hasattr(model, "peft_config") else model
+    return inner.get_decoder()
+
+
+def text_config(model: Any) -> Any:
+    """The configuration of the language part."""
+    return model.config.get_text_config()
+
+
+def check_model(model: Any) -> None:
+    """Raise `UnsupportedModel` naming the offending part unless every layer is full attention."""
+    config = text_config(model)
+    faults: list[str] = []
+    if getattr(model.config, "is_encoder_decoder", False):
+        faults.append("it is an encoder-decoder model")
+    kinds = getattr(config, "layer_types", None) or []
+    others = sorted({kind for kind in kinds if kind != "full_attention"})
+    if others:
+        count = sum(kind != "full_attention" for kind in kinds)
+        faults.append(f"{count} of its {len(kinds)} layers are {', '.join(others)}")
+    sliding = getattr(config, "sliding_window", None)
+    if sliding and not kinds and getattr(config, "use_sliding_window", True):
+        faults.append(f"its layers see a sliding window of {sliding} tokens")
+    if getattr(config, "attention_chunk_size", None) and not kinds:
+        faults.append("its layers attend in chunks")
+    faults += [
+        f"it adds a position bias to the scores ({name})"
+        for name in _POSITION_BIASES
+        if getattr(config, name, None)
+    ]
+    if any(name.endswith(".sinks") for name, _ in model.named_parameters()):
+        faults.append("it has learned attention sinks, which each host would count once")
+    rope = rope_parameters(config)
+    if "mrope_section" in rope or rope.get("rope_type") == "mrope":
+        faults.append("it uses multimodal RoPE")
+    if getattr(config, "kv_lora_rank", None):
+        faults.append("it caches latent keys (MLA)")
+    if not hasattr(config, "num_attention_heads"):
+        faults.append("it has no attention heads")
+    if faults:
+        raise UnsupportedModel(
+            f"{type(model).__name__} cannot carry Star Attention: {'; '.join(faults)}.\n"
+            "  The method needs a decoder in which every layer is full causal attention with "
+            "rotary positions, such as Llama, Qwen3 or SmolLM2."
+        )
+
+
+def rope_parameters(config: Any) -> dict[str, Any]:
+    """The RoPE settings of a configuration, empty when it has none."""
+    return dict(getattr(config, "rope_parameters", None) or {})
+
+
+def supports_split_kernel(model: Any) -> bool:
+    """True when attention goes through transformers' table and the scores are not capped."""
+    decoder = decoder_of(model)
+    capped = getattr(text_config(model), "attn_logit_softcapping", None)
+    return bool(getattr(decoder, "_supports_attention_backend", False)) and not capped
+
+
+def check_length(model: Any, num_tokens: int, *, allow_extrapolation: bool) -> None:
+    """Raise `ConfigError` when context, query and answer exceed what the model was trained for."""
+    limit = getattr(text_config(model), "max_position_embeddings", None)
+    if limit is not None and num_tokens > limit and not allow_extrapolation:
+        raise ConfigError(
+            "allow_extrapolation",
+            f"context, question and answer need {num_tokens:,} positions, but the model was made "
+            f"for {limit:,}.\n  Shorten the document, lower --max-new-tokens, or try with "
+            "--allow-extrapolation true (answers will degrade).",
+        )
+
+
+def model_shape(model: Any) -> ModelShape:
+    """The sizes that decide cost, read from a loaded model."""
+    config = text_config(model)
+    decoder = decoder_of(model)
+    embedding = model.get_input_embeddings()
+    parameters = sum(p.numel() for p in decoder.parameters()) - embedding.weight.numel()
+    heads = config.num_attention_heads
+    return ModelShape(
+        parameters=parameters,
+        layers=config.num_hidden_layers,
+        heads=heads,
+        kv_heads=getattr(config, "num_key_value_heads", None) or heads,
+        head_size=getattr(config, "head_dim", None) or config.hidden_size // heads,
+        number_bytes=embedding.weight.element_size(),
+    )
+
+
+@contextlib.contextmanager
+def pinned_rope(model: Any, num_tokens: int) -> Iterator[None]:
+    """Hold the RoPE frequencies at those of a sequence of `num_tokens` inside the block.
+
+    "dynamic" and "longrope" choose frequencies from the largest position of each forward, so
+    early blocks would be rotated otherwise than late ones. Other types are left alone.
+    """
+    rotary = [module for module in model.modules() if _moves(module)]
+    for module in rotary:
+        position = torch.tensor([[num_tokens - 1]], device=module.inv_freq.device)
+        module(torch.zeros(1, device=module.inv_freq.device), position)
+    before = [module.rope_type for module in rotary]
+    for module in rotary:
+        module.rope_type = "pinned"
+    try:
+        yield
+    finally:
+        for module, kind in zip(rotary, before, strict=True):
+            module.rope_type = kind
+
+
+def _moves(module: torch.nn.Module) -> bool:
+    kind = getattr(module, "rope_type", None)
+    return isinstance(kind, str) and any(word in kind for word in _MOVING_ROPE)

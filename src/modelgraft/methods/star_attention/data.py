@@ -1,0 +1,353 @@
+"""Records of questions on long contexts: three formats in, the official one out.
+
+official     {"index", "input_context", "input_query", "outputs" or "output", "length"}
+upstream     {"index", "input", "outputs", "length", "answer_prefix"}    written by RULER
+kvpress      {"context", "question", "answer_prefix", "answer", "task", "max_new_tokens"}
+
+A record of ours is an official one with "task", "answer_prefix", "max_new_tokens" and "depths"
+added, which other readers pass over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from modelgraft.core.errors import InputError
+from modelgraft.core.files import dump_json, write_atomic
+
+DEFAULT_BUDGET = 128
+MAX_ROW_BYTES = 64 * 2**20  # A million tokens are about 5 MB; a longer line is some other file.
+_MAX_SHOWN = 10
+
+Reject = Callable[[Path, int, str, str], None]
+Row = dict[str, Any]
+
+# How upstream RULER opens its questions; everything before the last one found is context. The
+# plain word comes last: it may occur in a haystack, but each upstream task has an opening above.
+_QUESTION_OPENINGS = (
+    "What are all the special magic ",
+    "What is the special magic ",
+    "Question: Find all variables",
+    "Question: What are the 10 most common words",
+    "Question: Do not provide any explanation",
+    "Answer the question based on the given documents",
+    "Question:",
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question on one long context.
+
+    `context` ends before the question and is all that phase 1 sees; `query` is the question;
+    `answer_prefix` opens the reply. `length` counts the tokens of the three texts and `budget`,
+    the number of tokens to generate; -1 means not known. `depths` are the places of the facts as
+    fractions of the context. `extra` keeps what else the input row held.
+    """
+
+    index: int
+    task: str
+    context: str
+    query: str
+    outputs: tuple[str, ...]
+    answer_prefix: str = ""
+    length: int = -1
+    budget: int = DEFAULT_BUDGET
+    depths: tuple[float, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+class BadRow(Exception):
+    """Why a row cannot be used; becomes a reject or part of an `InputError`."""
+
+
+def read_records(
+    path: Path,
+    *,
+    task: str = "",
+    budget: int = DEFAULT_BUDGET,
+    reject: Reject | None = None,
+) -> list[Sample]:
+    """The records of a JSONL file in any of the three formats.
+
+    `task` and `budget` hold for rows that name none; without `task` the file name is taken, as in
+    `niah_single_1.jsonl` or `niah_single_1/validation.jsonl`. Rows without an index get their
+    place in the file. `reject(path, line, id, reason)` receives bad rows one by one and the rest
+    is kept; without it any bad row raises an `InputError` that lists the first ten.
+    """
+    default_task = task or _task_of(path)
+
+    def parse(row: Row, place: int) -> Sample:
+        return _sample(row, place, default_task, budget)
+
+    return read_rows(path, parse, reject=reject)
+
+
+def read_predictions(
+    path: Path, *, task: str = "", reject: Reject | None = None
+) -> list[tuple[Sample, str]]:
+    """Every sample of a predictions file with the text of its field "pred"."""
+    default_task = task or _task_of(path)
+
+    def parse(row: Row, place: int) -> Sample:
+        _text(row, "pred", empty=True)
+        return _sample(row, place, default_task, DEFAULT_BUDGET)
+
+    samples = read_rows(path, parse, reject=reject)
+    return [(sample, sample.extra["pred"]) for sample in samples]
+
+
+def read_rows(
+    path: Path, parse: Callable[[Row, int], Sample], *, reject: Reject | None = None
+) -> list[Sample]:
+    """The samples that `parse(row, place)` makes of a JSONL file; it raises `BadRow` for others.
+
+    A second row with the index of an earlier one is bad. Without `reject`, bad rows raise
+    `InputError`; so does a file without any good row.
+    """
+    samples: list[Sample] = []
+    lines: dict[int, int] = {}
+    faults: list[str] = []
+    for place, (line, content) in enumerate(_lines(path)):
+        name = ""
+        try:
+            row = _row(content)
+            name = str(row.get("index", ""))[:80]
+            sample = parse(row, place)
+            if sample.index in lines:
+                raise BadRow(
+                    f'field "index": {sample.index} stands already in line {lines[sample.index]}'
+                )
+        except BadRow as error:
+            faults.append(f"{path}:{line}: {error}")
+            if reject is not None:
+                reject(path, line, name, str(error))
+            continue
+        lines[sample.index] = line
+        samples.append(sample)
+    if faults and (reject is None or not samples):
+        raise InputError(_fault_list(faults))
+    if not samples:
+        raise InputError(f"{path}: there is no record in this file.\n  {_FORMATS}")
+    return samples
+
+
+def write_records(path: Path, samples: Iterable[Sample]) -> None:
+    """Write samples as official JSONL, whole or not at all; `read_records` gives them back."""
+    write_atomic(path, "".join(dump_json(record_row(sample)) + "\n" for sample in samples))
+
+
+def write_predictions(path: Path, predictions: Iterable[tuple[Sample, str]]) -> None:
+    """Write predictions as official JSONL, whole or not at all."""
+    rows = (prediction_row(sample, text) for sample, text in predictions)
+    write_atomic(path, "".join(dump_json(row) + "\n" for row in rows))
+
+
+def record_row(sample: Sample) -> Row:
+    """A sample as an official input row, its extra fields repeated."""
+    return {
+        **sample.extra,
+        "index": sample.index,
+        "task": sample.task,
+        "input_context": sample.context,
+        "input_query": sample.query,
+        "outputs": list(sample.outputs),
+        "answer_prefix": sample.answer_prefix,
+        "length": sample.length,
+        "max_new_tokens": sample.budget,
+        "depths": list(sample.depths),
+    }
+
+
+def prediction_row(sample: Sample, text: str) -> Row:
+    """The input row with "pred" and, where absent, the official "others" and "truncation"."""
+    return {"others": {}, "truncation": -1, **record_row(sample), "pred": text}
+
+
+# -- one row -----------------------------------------------------------------------------------
+
+_FORMATS = (
+    'A row needs "input_context" and "input_query", or "input" (upstream RULER), or "context" and '
+    '"question" (kvpress), and the expected "outputs", "output" or "answer".'
+)
+
+
+_COMMON = frozenset(
+    "index task outputs output answer answer_prefix length max_new_tokens depths".split()
+)
+
+
+def _sample(row: Row, place: int, default_task: str, default_budget: int) -> Sample:
+    if "input_context" in row or "input_query" in row:
+        context, query = _text(row, "input_context", empty=True), _text(row, "input_query")
+        read = frozenset({"input_context", "input_query"})
+    elif "input" in row:
+        context, query = split_question(_text(row, "input"))
+        read = frozenset({"input"})
+    elif "context" in row or "question" in row:
+        context, query = _text(row, "context", empty=True), _text(row, "question")
+        read = frozenset({"context", "question"})
+    else:
+        raise BadRow(f"no known format. {_FORMATS}")
+    answers = [name for name in ("outputs", "output", "answer") if name in row]
+    if not answers:
+        raise BadRow('field "outputs" is missing')
+    return Sample(
+        index=_index(row, place),
+        task=_text(row, "task") if "task" in row else default_task,
+        context=context,
+        query=query,
+        outputs=_references(row, answers[0]),
+        answer_prefix=_text(row, "answer_prefix", empty=True) if "answer_prefix" in row else "",
+        length=_integer(row, "length", low=-1) if "length" in row else -1,
+        budget=_integer(row, "max_new_tokens", low=1)
+        if "max_new_tokens" in row
+        else default_budget,
+        depths=_depths(row) if "depths" in row else (),
+        extra=_extra(row, read | _COMMON),
+    )
+
+
+def split_question(text: str) -> tuple[str, str]:
+    """An upstream RULER prompt as context and query, split at its last question opening."""
+    for opening in _QUESTION_OPENINGS:
+        start = text.rfind(opening)
+        if start >= 0:
+            return text[:start], text[start:]
+    raise BadRow(
+        'field "input": no question of a RULER task was found in it, so context and query cannot '
+        'be told apart; give them as "input_context" and "input_query"'
+    )
+
+
+def _index(row: Row, place: int) -> int:
+    # Upstream's niah writer overwrites "index" with the place of the answer in the text, which
+    # repeats; such rows carry the token position too and are numbered by their place instead.
+    # The official predictions writer puts -1 where the input had no index.
+    if "token_position_answer" in row or row.get("index", -1) == -1:
+        return place
+    return _integer(row, "index", low=0)
+
+
+def _integer(row: Row, name: str, *, low: int) -> int:
+    value = row[name]
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise BadRow(f'field "{name}": {_shown(value)} is not a whole number from {low} up')
+    return value
+
+
+def _text(row: Row, name: str, *, empty: bool = False) -> str:
+    if name not in row:
+        raise BadRow(f'field "{name}" is missing')
+    value = row[name]
+    if not isinstance(value, str):
+        raise BadRow(f'field "{name}": {_shown(value)} is not text')
+    if not (empty or value.strip()):
+        raise BadRow(f'field "{name}" is empty')
+    if "\0" in value:
+        raise BadRow(f'field "{name}" holds a NUL character')
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise BadRow(
+            f'field "{name}": character {error.start} is half of a surrogate pair'
+        ) from None
+    return value
+
+
+def _references(row: Row, name: str) -> tuple[str, ...]:
+    values = row[name]
+    if isinstance(values, str):
+        return (_text(row, name),)
+    if not isinstance(values, list) or not values:
+        raise BadRow(f'field "{name}": {_shown(values)} is not a text or a list of texts')
+    label = f"{name}[{{}}]".format
+    items = {label(number): value for number, value in enumerate(values)}
+    return tuple(_text(items, item) for item in items)
+
+
+def _depths(row: Row) -> tuple[float, ...]:
+    values = row["depths"]
+    if not isinstance(values, list) or not all(
+        isinstance(value, int | float) and 0 <= value <= 1 for value in values
+    ):
+        raise BadRow(f'field "depths": {_shown(values)} is not a list of fractions')
+    return tuple(float(value) for value in values)
+
+
+def _extra(row: Row, read: frozenset[str]) -> Row:
+    """The fields nothing here reads, provided that they can be written again."""
+    extra = {name: value for name, value in row.items() if name not in read}
+    for name, value in extra.items():
+        try:
+            dump_json(value)
+        except ValueError:  # 1e999 is read as infinity, which JSON cannot write.
+            raise BadRow(f"field {_shown(name)} holds a number that is too large") from None
+    return extra
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=True)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+# -- one file ----------------------------------------------------------------------------------
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Line number and content of every line that is not blank."""
+    try:
+        with open(path, "rb") as handle:
+            number = 0
+            while content := handle.readline(MAX_ROW_BYTES + 1):
+                number += 1
+                tail = content if len(content) > MAX_ROW_BYTES else b""
+                while tail and not tail.endswith(b"\n"):
+                    tail = handle.readline(MAX_ROW_BYTES)
+                if number == 1:
+                    content = content.removeprefix(b"\xef\xbb\xbf")
+                if content.strip():
+                    yield number, content
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected a JSONL file of records.") from None
+    except OSError as error:
+        raise InputError(f"{path}: the records cannot be read: {error.strerror}.") from None
+
+
+def _row(content: bytes) -> Row:
+    if len(content) > MAX_ROW_BYTES:
+        raise BadRow(f"the row is longer than {MAX_ROW_BYTES:,} bytes")
+    try:
+        row = json.loads(content.rstrip(b"\r\n").decode(), parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise BadRow(f"byte {error.start} is not UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        raise BadRow(f"not valid JSON at column {error.colno} ({error.msg})") from None
+    except RecursionError:
+        raise BadRow("nested too deeply") from None
+    except ValueError:  # A whole number of thousands of digits.
+        raise BadRow("not valid JSON (a number has too many digits)") from None
+    if not isinstance(row, dict):
+        raise BadRow(f"a JSON object is needed, not {_shown(row)}")
+    return row
+
+
+def _no_constant(name: str) -> None:
+    raise BadRow(f"not valid JSON ({name} is not a JSON number)")
+
+
+def _fault_list(faults: list[str]) -> str:
+    lines = faults[:_MAX_SHOWN]
+    if len(faults) > _MAX_SHOWN:
+        lines.append(f"and {len(faults) - _MAX_SHOWN} more bad rows")
+    first, *others = lines
+    return "\n  ".join([f"{first}.", *(f"{line}." for line in others)])
+
+
+def _task_of(path: Path) -> str:
+    """The task a file is named for; upstream names the folder and calls the file by its split."""
+    return path.parent.name if path.stem in ("validation", "test") else path.stem

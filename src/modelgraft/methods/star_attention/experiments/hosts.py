@@ -1,0 +1,140 @@
+"""E4: the same answer from one host and from several (paper, sections 2.2 and 3.3)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from modelgraft.core.errors import Unavailable
+from modelgraft.core.results import Number
+from modelgraft.core.runs import Run
+from modelgraft.evaluation.report import Table
+from modelgraft.evaluation.reproduction import DOES_NOT_HOLD, HOLDS, Experiment, Findings
+from modelgraft.methods.star_attention.adapter.encode import encode_context, use_cache
+from modelgraft.methods.star_attention.adapter.hosts import Hosts, SimulatedHosts
+from modelgraft.methods.star_attention.adapter.support import model_shape
+from modelgraft.methods.star_attention.config import StarConfig
+from modelgraft.methods.star_attention.evaluate.ruler import sample_prompt
+from modelgraft.methods.star_attention.experiments.subject import samples_of, subject
+from modelgraft.methods.star_attention.infer import generate
+from modelgraft.methods.star_attention.method import plan_cost
+
+NUM_BLOCKS = 4
+NEW_TOKENS = 12
+LOGITS_WITHIN = 1e-3
+_TIMEOUT_S = 1200
+
+
+def _run(run: Run, quick: bool) -> Findings:
+    length = 512 if quick else 1024
+    loaded = subject(run)
+    prompt = sample_prompt(loaded.tokenizer, samples_of(run, "niah_single_1", length, 1)[0])
+    ids = torch.tensor([[*prompt.context_ids, *prompt.query_ids]], device=loaded.model.device)
+    num_query = len(prompt.query_ids)
+    config = StarConfig(block=1 / NUM_BLOCKS)
+    alone = answer_and_logits(loaded.model, ids, num_query, config, None)
+    numbers: list[Number] = []
+    rows: list[list[Any]] = [["one host", 1, True, 0.0]]
+    shape = model_shape(loaded.model)
+    for size in (2, 4):
+        run.check()
+        run.progress(size, 4, f"{size} simulated hosts")
+        shared = answer_and_logits(loaded.model, ids, num_query, config, size)
+        rows.append(_compare(alone, shared, f"{size} simulated hosts", size, numbers))
+        cache = encode_context(loaded.model, ids[:, :-num_query], config)
+        busy = plan_cost(shape, _plan_for(cache, size), hosts=size).critical
+        numbers.append(
+            Number(f"{size} hosts: busiest host's operations, of one host", busy /
+                   plan_cost(shape, cache.plan).total, unit="x", baseline=1.0, better="lower")
+        )  # fmt: skip
+    for kind in ("recompute", "broadcast"):
+        run.check()
+        run.progress(3, 4, f"two processes, anchor {kind}")
+        found = _two_processes(run, ids, num_query, kind)
+        tokens, logits = found["tokens"], torch.tensor(found["logits"])
+        rows.append(_compare(alone, (tokens, logits), f"two processes, {kind}", 2, numbers))
+        per_token = 4 * shape.layers * shape.heads * (shape.head_size + 1)
+        numbers.append(
+            Number(f"two processes, {kind}: bytes each host sends per token",
+                   found["bytes_sent"] / found["num_tokens"], n=found["num_tokens"], unit="B",
+                   baseline=per_token, better="lower")
+        )  # fmt: skip
+    table = Table(("arrangement", "hosts", "same tokens", "largest logit difference"), rows)
+    table.save(run.add("table", "E4-hosts.json", "Against the same encoding on one host."))
+    holds = all(row[2] and row[3] < LOGITS_WITHIN for row in rows)
+    return Findings(tuple(numbers), HOLDS if holds else DOES_NOT_HOLD, seeds=(run.seed,))
+
+
+def answer_and_logits(
+    model: Any, ids: Tensor, num_query: int, config: StarConfig, hosts: int | Hosts | None
+) -> tuple[list[int], Tensor]:
+    """Greedy tokens after `ids`, and the logits [num_query, v] of the query tokens.
+
+    `hosts` is a number of simulated hosts, the processes of this group, or None for one host.
+    """
+    context = ids[:, : ids.shape[1] - num_query]
+    real = None if isinstance(hosts, int) else hosts
+    cache = encode_context(model, context, config, headroom=num_query + NEW_TOKENS, hosts=real)
+    if isinstance(hosts, int):
+        cache.hosts = SimulatedHosts(_plan_for(cache, hosts), hosts)
+    positions = torch.arange(context.shape[1], ids.shape[1], device=ids.device).unsqueeze(0)
+    with torch.no_grad(), use_cache(model, cache):
+        query = ids[:, context.shape[1] :]
+        logits = model(input_ids=query, position_ids=positions, past_key_values=cache).logits[0]
+    cache.rewind()
+    output = generate(model, cache, ids, max_new_tokens=NEW_TOKENS)
+    return output[0, ids.shape[1] :].tolist(), logits.float().cpu()
+
+
+def _plan_for(cache: Any, hosts: int) -> Any:
+    from modelgraft.methods.star_attention.method import plan_blocks
+
+    return plan_blocks(cache.num_tokens, cache.plan.config, hosts=hosts)
+
+
+def _compare(
+    alone: tuple[list[int], Tensor],
+    shared: tuple[list[int], Tensor],
+    name: str,
+    size: int,
+    numbers: list[Number],
+) -> list[Any]:
+    apart = float((alone[1] - shared[1]).abs().max())
+    same = alone[0] == shared[0]
+    numbers.append(
+        Number(f"{name}: largest logit difference", apart, n=alone[1].numel(), baseline=0.0,
+               better="lower")
+    )  # fmt: skip
+    return [name, size, same, apart]
+
+
+def _two_processes(run: Run, ids: Tensor, num_query: int, kind: str) -> dict[str, Any]:
+    """What rank 0 of two gloo processes found; they are started as a user would, by torchrun."""
+    task = run.folder / f"E4-{kind}.json"
+    result = run.folder / f"E4-{kind}-result.json"
+    task.write_text(json.dumps({"ids": ids.tolist(), "num_query": num_query, "anchor": kind}))
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+        *("-m", "modelgraft.methods.star_attention.experiments.host_process"),
+        *(str(task), str(result)),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
+    if done.returncode:
+        raise Unavailable(f"two processes could not be run:\n{done.stderr[-2000:]}")
+    return json.loads(Path(result).read_text())
+
+
+HOSTS = Experiment(
+    "E4",
+    "Several hosts that exchange one output and one log-sum-exp per query token and head give the "
+    "answer of one host.",
+    "Sections 2.2 and 3.3: no communication while encoding, one vector and one scalar per token, "
+    "head and layer while decoding.",
+    _run,
+)

@@ -1,0 +1,258 @@
+"""Star Attention (arXiv 2411.17116): blocks, anchors, visibility and cost.
+
+Letters: n context tokens, b block size, a anchor size, m blocks, L layers, h query heads,
+g key-value heads, d head size, P parameters without the embedding.
+
+A context is cut into blocks. Each block sees itself and the anchor, the first a tokens of the
+context; the cached keys and values of all blocks then serve exact attention for the query.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from modelgraft.core.errors import ConfigError
+from modelgraft.methods.star_attention.config import StarConfig
+from modelgraft.nn.attention import Part, attend, merge_attention
+
+SMALL_BLOCK = 64
+
+
+@dataclass(frozen=True)
+class Block:
+    """Tokens [start, end) of the context, encoded by process `host`."""
+
+    start: int
+    end: int
+    host: int
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a context of `num_tokens` is encoded; `anchor` is a, 0 when blocks see only themselves.
+
+    `warnings` are sentences for the person who asked.
+    """
+
+    num_tokens: int
+    blocks: tuple[Block, ...]
+    anchor: int
+    config: StarConfig
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def is_dense(self) -> bool:
+        """True when the blocks together see what dense attention sees (m = 1, or m = 2, a = b)."""
+        whole_first = self.anchor == len(self.blocks[0]) and self.config.anchor_mode == "first"
+        return len(self.blocks) == 1 or (len(self.blocks) == 2 and whole_first)
+
+    def of_host(self, host: int) -> tuple[Block, ...]:
+        """The blocks that one host encodes, in order."""
+        return tuple(block for block in self.blocks if block.host == host)
+
+
+def plan_blocks(num_tokens: int, config: StarConfig, *, hosts: int = 1) -> Plan:
+    """Cut `num_tokens` into blocks and give each host a contiguous run of them (section 2.1).
+
+    The first m mod H hosts get one block more. Raises `ConfigError` naming the offending sizes.
+    """
+    if num_tokens < 1:
+        raise ValueError("an empty context has no blocks")
+    ends = _block_ends(num_tokens, config)
+    starts = [0, *ends[:-1]]
+    first = ends[0]
+    anchor = 0
+    if config.pattern == "star" and config.anchor_mode != "none":
+        anchor = min(config.anchor if config.anchor is not None else first, num_tokens)
+    if len(ends) > 1 and anchor > first:
+        raise ConfigError(
+            "anchor",
+            f"anchor {anchor} is longer than the first block ({first} tokens).\n"
+            "  The anchor is taken from the first block: lower it, or use larger blocks.",
+        )
+    runs = torch.tensor_split(torch.arange(len(ends)), hosts)
+    owner = {int(index): host for host, run in enumerate(runs) for index in run}
+    blocks = tuple(
+        Block(start, end, owner[index])
+        for index, (start, end) in enumerate(zip(starts, ends, strict=True))
+    )
+    return Plan(num_tokens, blocks, anchor, config, _warnings(num_tokens, blocks, config))
+
+
+def _block_ends(num_tokens: int, config: StarConfig) -> list[int]:
+    if config.pattern in ("dense", "streaming"):
+        return [num_tokens]
+    if config.boundaries:
+        if config.boundaries[-1] != num_tokens:
+            raise ConfigError(
+                "boundaries",
+                f"boundaries end at {config.boundaries[-1]}, but the context has {num_tokens} "
+                "tokens; the last boundary must be the context's length.",
+            )
+        return list(config.boundaries)
+    size = config.block if config.block is not None else 0.25
+    tokens = math.ceil(size * num_tokens) if size < 1 else int(size)
+    tokens = min(max(tokens, 1), num_tokens)
+    return [*range(tokens, num_tokens, tokens), num_tokens]
+
+
+def _warnings(num_tokens: int, blocks: Sequence[Block], config: StarConfig) -> tuple[str, ...]:
+    found = []
+    size = len(blocks[0])
+    if isinstance(config.block, int) and config.block < SMALL_BLOCK < num_tokens:
+        found.append(
+            f"a block of {config.block} tokens is very small; for {config.block}K write "
+            f"{config.block * 1024}"
+        )
+    if config.pattern == "star" and num_tokens >= 1024 and size < num_tokens / 16:
+        found.append(
+            f"blocks of {size} tokens are below a sixteenth of the context; the paper loses 5 to "
+            "7 points there"
+        )
+    return tuple(found)
+
+
+def star_mask(plan: Plan, num_query: int) -> Tensor:
+    """What one ordinary forward over [context | query] must see to equal the method, bool [t, t].
+
+    t = num_tokens + num_query, True where visible. Key k is visible to token t iff k <= t and
+    (t is a query token, or k is in the anchor, or both are in one block, or k is in the halo of
+    t's block). The streaming baseline sees its sinks and its window, query tokens too.
+    """
+    total = plan.num_tokens + num_query
+    rows, columns = torch.arange(total).unsqueeze(1), torch.arange(total).unsqueeze(0)
+    causal = columns <= rows
+    if plan.config.pattern == "streaming":
+        return causal & ((columns < plan.config.sinks) | (rows - columns < plan.config.window))
+    block = torch.full((total,), -1)
+    start = torch.zeros(total, dtype=torch.long)
+    for index, part in enumerate(plan.blocks):
+        block[part.start : part.end] = index
+        start[part.start : part.end] = part.start
+    is_query = rows >= plan.num_tokens
+    same = block.unsqueeze(1) == block.unsqueeze(0)
+    halo = columns >= start.unsqueeze(1) - plan.config.halo
+    return causal & (is_query | (columns < plan.anchor) | same | halo)
+
+
+def streaming_attention(
+    query: Tensor, key: Tensor, value: Tensor, *, scale: float, sinks: int, window: int
+) -> Tensor:
+    """The StreamingLLM pattern [b, h, q, d]: each token sees the first `sinks` keys and its last
+    `window` ones, itself included.
+
+    The last query stands at the last key. Queries go in chunks of one window over at most two
+    windows of keys, so the cost is linear in the length.
+    """
+    q, k = query.shape[2], key.shape[2]
+    outputs = []
+    for low in range(0, q, window):
+        high = min(low + window, q)
+        first = max(0, k - q + low - window + 1)
+        last = k - q + high
+        index = torch.arange(max(first, sinks), last, device=key.device)
+        index = torch.cat([torch.arange(min(sinks, last), device=key.device), index])
+        rows = torch.arange(k - q + low, last, device=key.device).unsqueeze(1)
+        visible = (index <= rows) & ((index < sinks) | (rows - index < window))
+        groups = query.shape[1] // key.shape[1]
+        keys, values = (t[:, :, index].repeat_interleave(groups, dim=1) for t in (key, value))
+        outputs.append(
+            torch.nn.functional.scaled_dot_product_attention(
+                query[:, :, low:high], keys, values, attn_mask=visible, scale=scale
+            )
+        )
+    return torch.cat(outputs, dim=2)
+
+
+def ring_attention(
+    query: Tensor, key: Tensor, value: Tensor, *, scale: float, hosts: int
+) -> Tensor:
+    """Exact causal attention [b, h, n, d] computed as contiguous ring attention would.
+
+    Tokens are split over `hosts`; the keys of host j visit host i for j <= i and the parts are
+    merged by log-sum-exp. Runs on one device: it states the numbers, not the communication.
+    """
+    bounds = [int(run[0]) for run in torch.tensor_split(torch.arange(key.shape[2]), hosts)]
+    bounds.append(key.shape[2])
+    outputs = []
+    for i in range(hosts):
+        rows = query[:, :, bounds[i] : bounds[i + 1]]
+        parts: list[Part] = []
+        for j in range(i + 1):
+            keys, values = (t[:, :, bounds[j] : bounds[j + 1]] for t in (key, value))
+            parts.append(attend(rows, keys, values, scale=scale, causal=i == j))
+        outputs.append(merge_attention(parts).output)
+    return torch.cat(outputs, dim=2)
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """The sizes that decide cost: P, L, h, g, d and bytes of one number."""
+
+    parameters: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_size: int
+    number_bytes: int
+
+    @property
+    def pair_flops(self) -> int:
+        """A = 4 L h d: operations for one visible (query, key) pair in all layers."""
+        return 4 * self.layers * self.heads * self.head_size
+
+    @property
+    def kv_bytes(self) -> int:
+        """Bytes of cached keys and values for one token."""
+        return 2 * self.layers * self.kv_heads * self.head_size * self.number_bytes
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Operations of one prefill: all of them, and on the busiest host (the critical path)."""
+
+    total: float
+    critical: float
+
+
+def dense_cost(shape: ModelShape, num_tokens: int) -> Cost:
+    """Dense prefill on one device: 2 P n + A n (n + 1) / 2."""
+    flops = _block_flops(shape, num_tokens, 0)
+    return Cost(flops, flops)
+
+
+def plan_cost(shape: ModelShape, plan: Plan, *, hosts: int = 1) -> Cost:
+    """Operations of phase 1 under this plan; vocabulary logits are never computed.
+
+    With a shared anchor each later block costs its own tokens over a prefix of cached keys, the
+    anchor and the halo, and every host but the first encodes the anchor once unless it is
+    broadcast; a recomputed anchor (the official code) is run again for each block.
+    """
+    shared = plan.config.anchor_compute != "recompute" and is_shareable(plan.config)
+    once = _block_flops(shape, plan.anchor, 0) if plan.config.anchor_compute == "shared" else 0.0
+    busy = {block.host for block in plan.blocks} - {0}
+    per_host = [once if shared and host in busy else 0.0 for host in range(hosts)]
+    for index, block in enumerate(plan.blocks):
+        prefix = plan.anchor if index else 0
+        halo = min(plan.config.halo, max(0, block.start - prefix))
+        again, cached = (0, prefix + halo) if shared else (prefix, 0)
+        per_host[block.host] += _block_flops(shape, len(block) + again, cached)
+    return Cost(sum(per_host), max(per_host))
+
+
+def is_shareable(config: StarConfig) -> bool:
+    """True when every block's anchor equals the one inside block 1, so it is encoded once."""
+    return config.anchor_mode in ("first", "none") and config.anchor_positions == "first"
+
+
+def _block_flops(shape: ModelShape, tokens: int, prefix: int) -> float:
+    pairs = tokens * (tokens + 1) / 2 + tokens * prefix
+    return 2 * shape.parameters * tokens + shape.pair_flops * pairs

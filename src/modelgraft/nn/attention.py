@@ -1,0 +1,136 @@
+"""Attention in parts: outputs with their log-sum-exp, and the exact merge of such parts.
+
+Letters: b batch, h query heads, g key-value heads (h is a multiple of g), q query tokens,
+k key tokens, d head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+_CPU_FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_CUDA_FLASH = torch.ops.aten._scaled_dot_product_flash_attention
+_CHUNK_BYTES = 1 << 26
+
+
+class Part(NamedTuple):
+    """Attention over one set of keys: `output` [b, h, q, d] and `lse` [b, h, q] in float32.
+
+    `lse` is the log-sum-exp of the scaled scores; -inf marks a query that sees no key.
+    """
+
+    output: Tensor
+    lse: Tensor
+
+
+def merge_attention(parts: Sequence[Part]) -> Part:
+    """Attention over the union of disjoint key sets, from the parts (Star Attention, section 2.2).
+
+    Exact up to rounding and for any score offsets: computed in float32 (float64 stays float64)
+    relative to the largest log-sum-exp. A query that no part sees gives zeros and -inf.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    lse = torch.stack([part.lse for part in parts])
+    total = torch.logsumexp(lse, dim=0)
+    weights = torch.exp(lse - total).nan_to_num(nan=0.0)
+    merged = torch.zeros_like(parts[0].output, dtype=weights.dtype)
+    for weight, part in zip(weights, parts, strict=True):
+        merged.addcmul_(weight.unsqueeze(-1), part.output.to(weight.dtype))
+    return Part(merged.to(parts[0].output.dtype), total)
+
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, *, scale: float, causal: bool = False
+) -> Part:
+    """Attention of `query` [b, h, q, d] over `key`, `value` [b, g, k, d], with its log-sum-exp.
+
+    `causal` aligns the ends: the last query sees every key, so it needs k >= q. Grouped heads are
+    packed instead of repeating the keys. Flash kernels run where they exist; everything else
+    takes the chunked reference.
+    """
+    q, k = query.shape[2], key.shape[2]
+    if causal and k < q:
+        raise ValueError(f"causal attention needs at least as many keys as queries: {k} < {q}")
+    if k == 0:
+        return Part(torch.zeros_like(query), _empty_lse(query))
+    if not causal or q == 1:
+        return _attend_all(query, key, value, scale)
+    before = k - q
+    square = _attend_square(query, key[:, :, before:], value[:, :, before:], scale)
+    if before == 0:
+        return square
+    prefix = _attend_all(query, key[:, :, :before], value[:, :, :before], scale)
+    return merge_attention([prefix, square])
+
+
+def attend_reference(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    scale: float,
+    visible: Tensor | None = None,
+    softcap: float | None = None,
+) -> Part:
+    """The plain formula in chunks of queries; `visible` [q, k] is True where a key is seen."""
+    b, h, q, d = query.shape
+    g, k = key.shape[1], key.shape[2]
+    kind = torch.float64 if query.dtype == torch.float64 else torch.float32
+    keys, values = (t.to(kind).unsqueeze(2) for t in (key, value))
+    rows = query.to(kind).reshape(b, g, h // g, q, d)
+    step = max(1, _CHUNK_BYTES // max(1, 4 * b * h * k))
+    outputs, lses = [], []
+    for start in range(0, q, step):
+        scores = rows[..., start : start + step, :] @ keys.transpose(-1, -2) * scale
+        if softcap is not None:
+            scores = softcap * torch.tanh(scores / softcap)
+        if visible is not None:
+            scores = scores.masked_fill(~visible[start : start + step], float("-inf"))
+        lse = torch.logsumexp(scores, dim=-1)
+        weights = torch.exp(scores - lse.unsqueeze(-1)).nan_to_num(nan=0.0)
+        outputs.append(weights @ values)
+        lses.append(lse)
+    output = torch.cat(outputs, dim=-2).reshape(b, h, q, d).to(query.dtype)
+    return Part(output, torch.cat(lses, dim=-1).reshape(b, h, q))
+
+
+def _empty_lse(query: Tensor) -> Tensor:
+    kind = torch.float64 if query.dtype == torch.float64 else torch.float32
+    return torch.full(query.shape[:3], float("-inf"), dtype=kind, device=query.device)
+
+
+def _attend_all(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Part:
+    """Every query sees every key, so a group's query heads can be laid along the query axis."""
+    b, h, q, d = query.shape
+    g = key.shape[1]
+    packed = query.reshape(b, g, (h // g) * q, d)
+    part = _flash(packed, key, value, scale, causal=False)
+    if part is None:
+        return attend_reference(query, key, value, scale=scale)
+    return Part(part.output.reshape(b, h, q, d), part.lse.reshape(b, h, q))
+
+
+def _attend_square(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Part:
+    """Causal with as many keys as queries; keys are shared by stride 0 inside a group."""
+    b, h, q, d = query.shape
+    g = key.shape[1]
+    rows = query.reshape(b * g, h // g, q, d)
+    shared = [t.reshape(b * g, 1, q, d).expand(b * g, h // g, q, d) for t in (key, value)]
+    part = _flash(rows, *shared, scale, causal=True)
+    if part is None:
+        visible = torch.ones(q, q, dtype=torch.bool, device=query.device).tril()
+        return attend_reference(query, key, value, scale=scale, visible=visible)
+    return Part(part.output.reshape(b, h, q, d), part.lse.reshape(b, h, q))
+
+
+def _flash(query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool) -> Part | None:
+    if query.device.type == "cpu" and query.dtype != torch.float16:
+        return Part(*_CPU_FLASH(query, key, value, 0.0, causal, scale=scale)[:2])
+    if query.device.type == "cuda" and query.dtype in (torch.float16, torch.bfloat16):
+        return Part(*_CUDA_FLASH(query, key, value, 0.0, causal, False, scale=scale)[:2])
+    return None
