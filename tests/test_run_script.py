@@ -50,7 +50,8 @@ case "$*" in
         while [ -e "$STANDINS/block" ]; do sleep 0.05; done
         [ ! -e "$STANDINS/pip-fails" ] || {{ echo "no space left on device"; exit 1; }} ;;
     "-m pip"*) ;;
-    "-m pytest"*) echo "OMP_NUM_THREADS=$OMP_NUM_THREADS in $PWD"; echo "1 passed in 0.01s" ;;
+    "-m pytest"*) echo "OMP_NUM_THREADS=$OMP_NUM_THREADS CI=${{CI:-}} in $PWD"
+        echo "1 passed in 0.01s" ;;
     *) PYTHONPATH=$bin/../site exec "{sys.executable}" -S "$@" ;;
 esac
 """
@@ -187,7 +188,7 @@ def test_tests_run_after_lint_and_types_and_have_the_last_word(checkout: Checkou
     done = checkout.run("test")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "1 passed in 0.01s"
-    assert f"OMP_NUM_THREADS=1 in {checkout.repo}" in done.stdout
+    assert f"OMP_NUM_THREADS=1 CI= in {checkout.repo}" in done.stdout
     order = re.findall(r"^(?:ruff|ty) \w+|-m pytest", checkout.log.read_text(), re.M)
     assert order == ["ruff check", "ruff format", "ty check", "-m pytest"]
 
@@ -196,6 +197,16 @@ def test_arguments_of_test_go_to_pytest_and_skip_lint(checkout: Checkout) -> Non
     checkout.run("test", "tests/core", "-k", "lock and not slow")
     assert checkout.calls("-m pytest", "tests/core -k lock and not slow")
     assert not checkout.calls("ruff") and not checkout.calls("ty check")
+
+
+def test_continuous_integration_runs_the_tests_from_anywhere_and_says_so(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    shutil.copytree(ROOT / ".ci", checkout.repo / ".ci")
+    script = [checkout.repo / ".ci/run"]
+    done = subprocess.run(script, cwd=tmp_path, env=checkout.env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"OMP_NUM_THREADS=1 CI=true in {checkout.repo}" in done.stdout
 
 
 def test_a_lint_fault_stops_the_tests(checkout: Checkout) -> None:

@@ -241,19 +241,20 @@ def test_of_eight_processes_one_builds_and_the_others_use_it(toy: Toy) -> None:
 def test_forty_kills_leave_nothing_damaged_listed(toy: Toy) -> None:
     draw = random.Random(7)
     finished = 0
-    for _ in range(40):
+    for number in range(40):
         process = toy.start()
         assert process.stdout is not None
-        process.stdout.readline()
+        if number % 4:  # three of four kills hit the builder, the fourth any moment before
+            process.stdout.readline()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=draw.random() * 0.05)
+            process.wait(timeout=draw.random() * (0.05 if number % 4 else 0.3))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         if toy.listed():
             finished += 1
             assert store.check() == [] and store.folder_of("toy") is not None
             store.remove_folder(toy.home / "assets" / toy.listed()[0])
-    assert toy.num_builds() == 40
+    assert toy.num_builds() >= 30
     assert store.get("toy", report=print).is_dir()
     assert store.check() == [] and toy.leftovers() == []
     assert finished < 40, "every kill came too late to test anything"

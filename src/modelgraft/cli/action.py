@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from modelgraft.cli.flags import ActionFlags
 from modelgraft.cli.parser import parse, take
 from modelgraft.core.card import Action, Card
 from modelgraft.core.errors import ModelgraftError, Unavailable
+from modelgraft.core.files import DISK_FULL, disk_errors
 from modelgraft.core.lazy import load
 from modelgraft.core.options import build, flatten, options
 from modelgraft.core.recipes import Setting, preset_settings
@@ -32,7 +33,32 @@ class Job:
     sources: Mapping[str, str]
     settings: Settings
     command: tuple[str, ...]
-    inputs: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str] | None = None
+
+    @property
+    def name(self) -> str:
+        """The two words a person types."""
+        return f"{self.card.id} {self.action.name}"
+
+    @property
+    def record(self) -> RunRecord:
+        """What the run folder keeps of this job."""
+        return RunRecord(
+            method=self.card.id,
+            action=self.action.name,
+            command=self.command,
+            config=flatten(self.config),
+            sources=self.sources,
+            inputs=self.inputs,
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A result, and whether it is that of an earlier run of the same job."""
+
+    result: Result
+    reused: bool = False
 
 
 def command(card: Card, action: Action, argv: Sequence[str]) -> int:
@@ -76,34 +102,29 @@ def new_folder(method: str, action: str) -> Path:
             return folder
 
 
-def perform(job: Job, folder: Path, *, quiet: bool = False) -> Result:
+def perform(job: Job, folder: Path, *, quiet: bool = False) -> Outcome:
     """Run the action in its folder; one that was finished there before is not run again.
 
     Raises `ModelgraftError` for what a person can mend and `Crash` for a fault of ours.
     """
-    record = RunRecord(
-        method=job.card.id,
-        action=job.action.name,
-        command=job.command,
-        config=flatten(job.config),
-        sources=job.sources,
-        inputs=job.inputs,
-    )
     try:
-        if earlier := finished_result(folder, job.settings, record):
+        if earlier := finished_result(folder, job.settings, job.record):
             if not quiet:
                 show.note(f"{folder}: finished before; this is its result")
-            return earlier
+            return Outcome(earlier, reused=True)
         with (
-            open_run(folder, settings=job.settings, record=record) as run,
+            open_run(folder, settings=job.settings, record=job.record) as run,
             show.progress(quiet=quiet) as run.listener,
         ):
-            return run.finish(load(job.action.target)(job.config, run))
+            return Outcome(run.finish(load(job.action.target)(job.config, run)))
     except ModelgraftError:
         raise
     except Exception as error:
         if _is_out_of_memory(error):
             raise Unavailable(_out_of_memory(job)) from error
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            with disk_errors(folder, "the run"):
+                raise
         raise show.Crash(error, show.save_traceback(error, folder)) from error
 
 
@@ -114,7 +135,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _out_of_memory(job: Job) -> str:
     return (
-        f"{job.card.id} {job.action.name}: the memory is full.\n"
+        f"{job.name}: the memory is full.\n"
         "  Take a smaller model, a smaller batch or shorter inputs, take --dtype bfloat16, or "
         "another --device;\n  --dry-run says what a run needs, where the action can tell."
     )
@@ -132,20 +153,24 @@ def report(folder: Path) -> Path:
 
 def run_and_show(job: Job, folder: Path, flags: ActionFlags) -> int:
     """Run the action, print its result, write its page; the exit code says if it was fulfilled."""
-    result = perform(job, folder, quiet=flags.quiet)
+    result = perform(job, folder, quiet=flags.quiet).result
     if flags.json:
         show.emit_json(as_json(job, folder, result))
     else:
         show.emit(as_text(result))
-    if not flags.quiet:
-        for remark in result.remarks:
-            show.note(remark)
-    if result.partial:
-        show.note(f"not fulfilled: {result.partial}")
+    show_remarks(result, quiet=flags.quiet)
     page = report(folder)
     if not flags.quiet:
         show.note(f"run folder: {folder}\nreport: {page}")
     return 3 if result.partial else 0
+
+
+def show_remarks(result: Result, *, quiet: bool) -> None:
+    """Say on standard error what a reader must know, and what was not fulfilled."""
+    for remark in () if quiet else result.remarks:
+        show.note(remark)
+    if result.partial:
+        show.note(f"not fulfilled: {result.partial}")
 
 
 def as_text(result: Result) -> str:
@@ -175,10 +200,18 @@ def show_estimate(job: Job, *, as_json: bool) -> None:
     """Print what the run would cost; nothing is written."""
     numbers = estimate(job)
     if as_json:
-        config = {"values": flatten(job.config), "sources": job.sources}
-        found = [number.as_dict() for number in numbers or ()]
-        names = {"method": job.card.id, "action": job.action.name}
-        show.emit_json({**names, "config": config, "numbers": found})
+        show.emit_json(estimate_json(job, numbers))
     else:
-        name = f"{job.card.id} {job.action.name}"
-        show.emit(_table(numbers) if numbers else f"{name} gives no estimate; its options are fine")
+        show.emit(estimate_text(job, numbers))
+
+
+def estimate_text(job: Job, numbers: Sequence[Number] | None) -> str:
+    """The estimate for a terminal."""
+    return _table(numbers) if numbers else f"{job.name} gives no estimate; its options are fine"
+
+
+def estimate_json(job: Job, numbers: Sequence[Number] | None) -> dict[str, Any]:
+    """The estimate as `--json` prints it."""
+    names = {"method": job.card.id, "action": job.action.name}
+    config = {"values": flatten(job.config), "sources": dict(job.sources)}
+    return {**names, "config": config, "numbers": [number.as_dict() for number in numbers or ()]}

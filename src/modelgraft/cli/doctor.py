@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from modelgraft import __version__
 from modelgraft.cli import show
 from modelgraft.cli.command import read
 from modelgraft.cli.packages import installed_version, missing_packages, requirements
@@ -66,8 +67,8 @@ def _system() -> Iterator[Finding]:
     good = sys.version_info[:2] >= _FIRST_PYTHON
     remedy = "" if good else "install Python 3.11 or later"
     yield Finding("python", "ok" if good else "broken", known["python"], remedy)
-    origin = f"commit {commit()}" if commit() != "unknown" else "installed"
-    yield Finding("modelgraft", "ok", f"{known.get('modelgraft', 'from a checkout')}, {origin}")
+    origin = f", commit {commit()}" if commit() != "unknown" else ""
+    yield Finding("modelgraft", "ok", f"{__version__}{origin}")
     facts = machine()
     text = f"{facts['cores']} cores, {facts['memory_gb']} GB memory, {facts['processor']}"
     yield Finding("machine", "ok", text)

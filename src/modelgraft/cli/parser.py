@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from modelgraft.core.errors import ConfigError
@@ -47,6 +47,29 @@ def parse(argv: Sequence[str], known: Sequence[Option], command: str) -> dict[st
     }
     words = [word for word in rest if word != "--"] + tail
     return values | _positionals(words, [one for one in known if one.positional], command)
+
+
+def unparse(known: Sequence[Option], values: Mapping[str, Any]) -> list[str]:
+    """The words that `parse` and `build` read as these plain values."""
+    words: list[str] = []
+    flagged: list[str] = []
+    for option in known:
+        if option.name not in values:
+            continue
+        value = values[option.name]
+        parts = list(value) if isinstance(value, list | tuple) else [value]
+        texts = ["none" if part is None else _plain(part) for part in parts]
+        if option.positional:
+            words += texts
+        elif option.multiple and option.parts("a,b") == ["a", "b"]:
+            flagged.append(f"{option.flag}={','.join(texts)}")
+        else:
+            flagged += [f"{option.flag}={text}" for text in texts]
+    return [*words, *flagged]
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def take(values: dict[str, Any], cls: Any) -> Any:

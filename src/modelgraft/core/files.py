@@ -13,11 +13,13 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 from modelgraft.core.errors import InputError, Unavailable
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def fsync_folder(folder: Path) -> None:
@@ -30,12 +32,12 @@ def fsync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def disk_errors(path: Path, what: str = "the file") -> Iterator[None]:
+def disk_errors(path: Path, what: str = "the file") -> Generator[None]:
     """Turn a full, read-only or over-quota disk into `Unavailable` that names the place."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES):
+        if error.errno not in (*DISK_FULL, errno.EROFS, errno.EACCES):
             raise
         try:
             room = f"{shutil.disk_usage(_existing(path)).free:,} bytes are free there"
@@ -119,7 +121,7 @@ def sha256_file(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def atomic_folder(final: Path) -> Iterator[Path]:
+def atomic_folder(final: Path) -> Generator[Path]:
     """A temporary folder that is synced and renamed to `final` when the block ends well.
 
     `final` must not exist. When the block raises, the temporary folder is deleted.

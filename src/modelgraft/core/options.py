@@ -64,8 +64,8 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """The spelling on the command line, `--optim.lr`."""
-        return "--" + self.name.replace("_", "-")
+        """The spelling on the command line, `--optim.lr`; a field `from_` is `--from`."""
+        return "--" + self.name.rstrip("_").replace("_", "-")
 
     @property
     def required(self) -> bool:

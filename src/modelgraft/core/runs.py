@@ -84,9 +84,58 @@ def finished_result(folder: Path, settings: Settings, record: RunRecord) -> Resu
     _check_same_config(folder, settings, record)
     if read_json(folder / "run.json", "the state of a run").get("state") != "done":
         return None
+    if not (folder / "result.json").exists():
+        return None
     result = Result.from_dict(read_json(folder / "result.json", "the result of a run"))
     hashes = {artefact.path: artefact.sha256 for artefact in result.artefacts}
     return result if _all_match(folder, hashes) else None
+
+
+def differences(folder: Path, settings: Settings, record: RunRecord) -> list[str]:
+    """What the run in `folder` was given otherwise, one line each; nothing when it can go on."""
+    path = folder / "config.json"
+    if record.config is None or not path.exists():
+        return []
+    old = read_json(path, "the config of a run")
+    if not isinstance(old, dict) or not isinstance(old.get("values"), dict):
+        raise InputError(f"{path}: this is not the config of a run; choose another --out.")
+    was = " ".join(str(old.get(name)) for name in ("method", "action"))
+    lines = [] if was == f"{record.method} {record.action}" else [f"the action: {was} there"]
+    then = {**old["values"], "seed": old.get("seed"), "dtype": old.get("dtype")}
+    now = {**record.config, "seed": settings.seed, "dtype": settings.dtype}
+    lines += [
+        f"{name}: {then.get(name)!r} there, {now.get(name)!r} now"
+        for name in {**then, **now}
+        if then.get(name) != now.get(name)
+    ]
+    if record.inputs is not None:
+        hashes = old.get("inputs") or {}
+        names = {**hashes, **record.inputs}
+        changed = [name for name in names if hashes.get(name) != record.inputs.get(name)]
+        lines += [f"{name}: the content has changed" for name in changed]
+    return lines
+
+
+def set_aside(folder: Path) -> Path:
+    """Rename a run folder to make room for a new run; `Unavailable` while a process works in it."""
+    lock = Lock(folder / "lock")
+    if not lock.acquire():
+        raise _in_use(folder, lock)
+    try:
+        number = 1
+        while (aside := folder.with_name(f"{folder.name}.before-{number}")).exists():
+            number += 1
+        os.rename(folder, aside)
+    finally:
+        lock.release()
+    return aside
+
+
+def _in_use(folder: Path, lock: Lock) -> Unavailable:
+    return Unavailable(
+        f"{folder}: process {lock.holder()} is working in this run folder.\n"
+        "  Wait until it ends, stop it, or choose another --out."
+    )
 
 
 class Run:
@@ -126,10 +175,7 @@ class Run:
         if not state.exists() and self.settings.resume == "must":
             raise ConfigError("resume", f"--resume must: there is no run in {self.folder}.")
         if not self._lock.acquire():
-            raise Unavailable(
-                f"{self.folder}: process {self._lock.holder()} is working in this run folder.\n"
-                "  Wait until it ends, stop it, or choose another --out."
-            )
+            raise _in_use(self.folder, self._lock)
         try:
             self.resumed = state.exists()  # another process may have made it before the lock
             if self.resumed and self.settings.resume == "never":
@@ -349,24 +395,7 @@ class Run:
 
 
 def _check_same_config(folder: Path, settings: Settings, record: RunRecord) -> None:
-    path = folder / "config.json"
-    if record.config is None or not path.exists():
-        return
-    old = read_json(path, "the config of a run")
-    if not isinstance(old, dict) or not isinstance(old.get("values"), dict):
-        raise InputError(f"{path}: this is not the config of a run; choose another --out.")
-    was = (old.get("method"), old.get("action"))
-    lines = []
-    if was != (record.method, record.action):
-        lines.append(f"the action: {' '.join(map(str, was))} there")
-    then = {**old["values"], "seed": old.get("seed"), "dtype": old.get("dtype")}
-    now = {**record.config, "seed": settings.seed, "dtype": settings.dtype}
-    lines += [
-        f"{name}: {then.get(name)!r} there, {now.get(name)!r} now"
-        for name in {**then, **now}
-        if then.get(name) != now.get(name)
-    ]
-    if lines:
+    if lines := differences(folder, settings, record):
         raise ConfigError(
             "out",
             f"{folder} holds a run with another config:\n  "

@@ -154,7 +154,7 @@ def _find(name: str, offline: bool, report: Report) -> tuple[Path, str]:
             raise _unknown(name)
         return _embedded(asset, offline, report)
     path = Path(name).expanduser()
-    if path.is_dir():
+    if name and path.is_dir():
         return path, ""
     if path.is_file():
         return _file(path), ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def _attention_flops(func: Any, args: Any, kwargs: Any) -> int:
 
 
 @contextlib.contextmanager
-def peak_memory(device: torch.device) -> Iterator[list[int]]:
+def peak_memory(device: torch.device) -> Generator[list[int]]:
     """A list that holds, after the block, the highest memory in bytes that was used inside it.
 
     On CUDA this is what torch allocated; on Linux CPUs the resident set of the process, whose

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from torch import Tensor
@@ -16,7 +16,7 @@ _numbers = itertools.count()
 
 
 @contextlib.contextmanager
-def use_attention(model: Any, function: Attention) -> Iterator[None]:
+def use_attention(model: Any, function: Attention) -> Generator[None]:
     """Every attention layer of `model` calls `function` inside the block, and the old one after.
 
     `function(module, query [b, h, q, d], key [b, g, k, d], value, attention_mask, scaling=...,

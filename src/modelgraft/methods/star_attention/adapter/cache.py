@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -40,6 +41,11 @@ class StarLayer(CacheLayerMixin):
     def capacity(self) -> int:
         """Entries the buffer can hold before it must be enlarged."""
         return self._key_buffer.shape[2]
+
+    @property
+    def batch(self) -> int:
+        """b: sequences in the cache."""
+        return self._key_buffer.shape[0]
 
     def _show(self) -> None:
         self.keys = self._key_buffer[:, :, : self.length]
@@ -136,10 +142,12 @@ class StarCache(Cache):
     `rewind` returns to the state after encoding, so many questions can share one encoding.
     """
 
+    layers: list[Any]  # StarLayer; the stock class allows a union that has no common interface
+
     def __init__(
-        self, layers: list[StarLayer], context_ids: Tensor, plan: Plan, *, headroom: int = 0
+        self, layers: Sequence[StarLayer], context_ids: Tensor, plan: Plan, *, headroom: int = 0
     ) -> None:
-        super().__init__(layers=layers)
+        super().__init__(layers=list(layers))
         self.context_ids = context_ids
         self.plan = plan
         self.headroom = headroom
@@ -172,9 +180,10 @@ def empty_layers(model: Any, batch: int, capacity: int, *, grows: bool = True) -
     """Empty layers with room for `capacity` tokens, each on the device of its decoder layer."""
     shape = model_shape(model)
     size = (batch, shape.kv_heads, capacity, shape.head_size)
+    decoder_layers: Any = decoder_of(model).layers
     layers = []
     for index in range(shape.layers):
-        weight = next(decoder_of(model).layers[index].parameters())
+        weight = next(decoder_layers[index].parameters())
         buffers = (
             torch.empty(size, dtype=model.dtype, device=weight.device),
             torch.empty(size, dtype=model.dtype, device=weight.device),

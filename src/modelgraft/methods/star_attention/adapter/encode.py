@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, Literal
 
 import torch
@@ -146,7 +146,7 @@ class _BlockLayer(CacheLayerMixin):
         """Store the block's keys and values in the cache; see the class for what comes back."""
         if self.before_store is not None:
             self.before_store()
-        batch = self.target.keys.shape[0]
+        batch = self.target.batch
         self.target.write(self.start, *(self._kept(t, batch) for t in (key_states, value_states)))
         if self.after_store is not None:
             self.after_store()
@@ -348,7 +348,7 @@ def _streaming(config: StarConfig) -> Callable[..., tuple[Tensor, None]]:
 
 
 @contextlib.contextmanager
-def use_cache(model: Any, cache: StarCache) -> Iterator[None]:
+def use_cache(model: Any, cache: StarCache) -> Generator[None]:
     """Phase 2: inside the block, `model` attends to `cache` as its pattern and hosts demand.
 
     On one process, with the star pattern and ordinary RoPE, nothing is changed at all: phase 2 is

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import torch
@@ -106,7 +106,7 @@ def model_shape(model: Any) -> ModelShape:
 
 
 @contextlib.contextmanager
-def pinned_rope(model: Any, num_tokens: int) -> Iterator[None]:
+def pinned_rope(model: Any, num_tokens: int) -> Generator[None]:
     """Hold the RoPE frequencies at those of a sequence of `num_tokens` inside the block.
 
     "dynamic" and "longrope" choose frequencies from the largest position of each forward, so

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import Cache
 
 from modelgraft.methods.star_attention.adapter.cache import StarCache
 from modelgraft.methods.star_attention.adapter.encode import use_cache
@@ -28,17 +29,26 @@ def answer_likelihood(
     model: Any, cache: StarCache, query_ids: Tensor, answer_ids: Tensor
 ) -> Likelihood:
     """The likelihood of `answer_ids` [1, t] after [context | query_ids]; the cache is rewound."""
-    ids = torch.cat([query_ids, answer_ids[:, :-1]], dim=1)
     with use_cache(model, cache):
-        logits = model(
-            input_ids=ids,
-            position_ids=torch.arange(
-                cache.num_tokens, cache.num_tokens + ids.shape[1], device=ids.device
-            ).unsqueeze(0),
-            past_key_values=cache,
-            logits_to_keep=answer_ids.shape[1],
-        ).logits
+        found = continuation_likelihood(model, cache, query_ids, answer_ids)
     cache.rewind()
+    return found
+
+
+@torch.no_grad()
+def continuation_likelihood(
+    model: Any, cache: Cache, query_ids: Tensor, answer_ids: Tensor
+) -> Likelihood:
+    """The likelihood of `answer_ids` [1, t] after any transformers cache and `query_ids`."""
+    ids = torch.cat([query_ids, answer_ids[:, :-1]], dim=1)
+    past = cache.get_seq_length()
+    positions = torch.arange(past, past + ids.shape[1], device=ids.device).unsqueeze(0)
+    logits = model(
+        input_ids=ids,
+        position_ids=positions,
+        past_key_values=cache,
+        logits_to_keep=answer_ids.shape[1],
+    ).logits
     logprobs = logits[0].float().log_softmax(-1)
     nll = -logprobs.gather(1, answer_ids[0].unsqueeze(1)).mean()
     return Likelihood(float(nll), logprobs)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers import Cache, DynamicCache, StoppingCriteria, StoppingCriteriaList
 
 from modelgraft.language.chat import encode
 from modelgraft.methods.star_attention.adapter.encode import encode_context
@@ -51,19 +51,38 @@ def race_lap(
     With a config the first n tokens are encoded by Star Attention; None is the stock model's
     `generate` with its own dynamic cache.
     """
+    return timed_run(model, input_ids, num_query, config, new_tokens).lap
+
+
+@dataclass(frozen=True)
+class TimedRun:
+    """A lap, the ids [1, t] it produced, and its cache, holding context, query and answer."""
+
+    lap: Lap
+    ids: Tensor
+    cache: Cache
+
+
+def timed_run(
+    model: Any, input_ids: Tensor, num_query: int, config: StarConfig | None, new_tokens: int
+) -> TimedRun:
+    """A lap as `race_lap` times it, with what it produced."""
     clock = _Clock()
-    kwargs = {
+    kwargs: dict[str, Any] = {
         "max_new_tokens": new_tokens,
         "min_new_tokens": new_tokens,
         "stopping_criteria": StoppingCriteriaList([clock]),
     }
+    cache: Cache
     with peak_memory(model.device) as peak:
         start = time.perf_counter()
         if config is None:
+            cache = DynamicCache(config=model.config)
             pad = model.generation_config.pad_token_id
-            model.generate(
+            output = model.generate(
                 input_ids,
                 attention_mask=torch.ones_like(input_ids),
+                past_key_values=cache,
                 do_sample=False,
                 pad_token_id=pad if pad is not None else 0,
                 **kwargs,
@@ -72,10 +91,11 @@ def race_lap(
             context = input_ids[:, : input_ids.shape[1] - num_query]
             headroom = num_query + new_tokens
             cache = encode_context(model, context, config, headroom=headroom)
-            generate(model, cache, input_ids, **kwargs)
+            output = generate(model, cache, input_ids, **kwargs)
     times = clock.times
     pace = (times[-1] - times[0]) / max(1, len(times) - 1)
-    return Lap(times[0] - start, pace, peak[0] if peak else None)
+    lap = Lap(times[0] - start, pace, peak[0] if peak else None)
+    return TimedRun(lap, output[:, input_ids.shape[1] :], cache)
 
 
 def alternate(arms: dict[str, Callable[[], Lap]], repeats: int) -> dict[str, list[Lap]]:

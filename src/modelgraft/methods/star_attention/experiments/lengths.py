@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from modelgraft.core.results import Number
 from modelgraft.core.runs import Run
-from modelgraft.evaluation.intervals import paired_bootstrap
+from modelgraft.evaluation.intervals import paired_bootstrap, wilson
 from modelgraft.evaluation.report import Axis, Plot, Series, Table
 from modelgraft.evaluation.reproduction import DOES_NOT_HOLD, HOLDS, Experiment, Findings
+from modelgraft.language.chat import encode
 from modelgraft.methods.star_attention.adapter.support import model_shape
 from modelgraft.methods.star_attention.config import StarConfig
 from modelgraft.methods.star_attention.data import Sample
-from modelgraft.methods.star_attention.evaluate.race import Lap, race_lap
-from modelgraft.methods.star_attention.evaluate.ruler import sample_prompt
+from modelgraft.methods.star_attention.evaluate.likelihood import continuation_likelihood
+from modelgraft.methods.star_attention.evaluate.race import Lap, timed_run
+from modelgraft.methods.star_attention.evaluate.ruler import reference_text, sample_prompt
+from modelgraft.methods.star_attention.evaluate.scores import score
 from modelgraft.methods.star_attention.evaluate.summary import number, race_numbers
 from modelgraft.methods.star_attention.experiments.subject import (
-    DENSE,
-    predictions,
+    REPLY_TOKENS,
     samples_of,
     subject,
 )
@@ -29,52 +30,49 @@ from modelgraft.methods.star_attention.method import dense_cost, plan_blocks, pl
 
 TASK = "niah_single_1"
 NEW_TOKENS = 64
-SAMPLES = {1024: 10, 2048: 10, 4096: 6, 8192: 3}
+SAMPLES = {1024: 6, 2048: 6, 4096: 5, 8192: 3}
 PREFILL_AT_MOST = {(4096, 8): 0.9, (8192, 8): 0.75}
+
+
+@dataclass(frozen=True)
+class _Round:
+    """One arm on one sample: its lap, the answer's NLL, and whether the reply holds the answer."""
+
+    lap: Lap
+    nll: float
+    exact: float
 
 
 def _run(run: Run, quick: bool) -> Findings:
     sizes = {512: 1} if quick else SAMPLES
+    arms = {f"m={m}": StarConfig(block=1 / m) for m in (4, 8)}
     numbers: list[Number] = []
     rows: list[list[Any]] = []
     for length, num in sizes.items():
         samples = samples_of(run, TASK, length, num)
-        arms = {f"m={m}": StarConfig(block=1 / m) for m in (4, 8)}
-        laps = _laps(run, length, samples, arms, warm=length == min(sizes))
-        found = predictions(run, f"E2-answers-{length}", samples, {"dense": DENSE, **arms})
+        rounds = _rounds(run, length, samples, arms, warm=length == min(sizes))
+        laps = {arm: [one.lap for one in each] for arm, each in rounds.items()}
         for arm, config in arms.items():
             numbers += race_numbers(f"{length}, {arm}", laps, NEW_TOKENS, arm=arm)
-            star = [one.nll for one in found if one.arm == arm]
-            dense = [one.nll for one in found if one.arm == "dense"]
-            gap = paired_bootstrap(star, dense)
-            numbers.append(
-                number(f"{length}, {arm}: answer NLL above dense", gap, unit="nats/token",
-                       baseline=0.0, better="lower")
-            )  # fmt: skip
+            numbers += _quality_numbers(f"{length}, {arm}", rounds[arm], rounds["dense"])
             numbers.append(_flop_ratio(run, length, arm, config))
-        for arm, each in laps.items():
-            exact = [one.score for one in found if one.arm == arm]
-            rows += [
-                [length, arm, lap.prefill_s, 1 / lap.token_s, lap.total_s(NEW_TOKENS),
-                 (lap.peak_bytes or 0) / 2**20, exact[index]]
-                for index, lap in enumerate(each)
-            ]  # fmt: skip
-    _draw(run, numbers, rows)
+        for arm, each in rounds.items():
+            rows += [[length, arm, *_row(one)] for one in each]
+    _draw(run, rows)
     return Findings(tuple(numbers), _verdict(numbers), seeds=(run.seed,))
 
 
-def _laps(
+def _rounds(
     run: Run, length: int, samples: list[Sample], arms: dict[str, StarConfig], *, warm: bool
-) -> dict[str, list[Lap]]:
-    """One lap of each arm on each sample, in alternating order, journaled one by one."""
-    loaded = subject(run)
+) -> dict[str, list[_Round]]:
+    """One round of each arm on each sample, in alternating order, journaled one by one."""
     contenders: dict[str, StarConfig | None] = {"dense": None, **arms}
-    with run.journal(f"E2-laps-{length}.jsonl") as journal:
-        done = {(row["arm"], row["index"]): Lap(**row["lap"]) for row in journal.rows}
+    with run.journal(f"E2-{length}.jsonl") as journal:
+        done = {
+            (row["arm"], row["index"]): _Round(Lap(**row["lap"]), row["nll"], row["exact"])
+            for row in journal.rows
+        }
         for index, sample in enumerate(samples):
-            prompt = sample_prompt(loaded.tokenizer, sample)
-            ids = torch.tensor([[*prompt.context_ids, *prompt.query_ids]])
-            ids = ids.to(loaded.model.device)
             names = list(contenders) if index % 2 == 0 else list(reversed(contenders))
             for arm in names:
                 run.check()
@@ -82,16 +80,44 @@ def _laps(
                 if (arm, index) in done:
                     continue
                 if warm:
-                    _lap(loaded.model, ids, len(prompt.query_ids), contenders[arm])
+                    _round(run, sample, contenders[arm])
                     warm = False
-                lap = _lap(loaded.model, ids, len(prompt.query_ids), contenders[arm])
-                journal.append({"arm": arm, "index": index, "lap": asdict(lap)})
-                done[arm, index] = lap
+                found = _round(run, sample, contenders[arm])
+                journal.append({"arm": arm, "index": index, **asdict(found)})
+                done[arm, index] = found
     return {arm: [done[arm, index] for index in range(len(samples))] for arm in contenders}
 
 
-def _lap(model: Any, ids: Tensor, num_query: int, config: StarConfig | None) -> Lap:
-    return race_lap(model, ids, num_query, config, NEW_TOKENS)
+def _round(run: Run, sample: Sample, config: StarConfig | None) -> _Round:
+    loaded = subject(run)
+    model, tokenizer = loaded.model, loaded.tokenizer
+    prompt = sample_prompt(tokenizer, sample)
+    ids = torch.tensor([[*prompt.context_ids, *prompt.query_ids]], device=model.device)
+    num_query = len(prompt.query_ids)
+    timed = timed_run(model, ids, num_query, config, NEW_TOKENS)
+    timed.cache.crop(len(prompt.context_ids) - timed.cache.get_seq_length())
+    answer = torch.tensor([encode(tokenizer, reference_text(sample))], device=model.device)
+    query = ids[:, -num_query:]
+    nll = continuation_likelihood(model, timed.cache, query, answer).nll
+    reply = tokenizer.decode(timed.ids[0, :REPLY_TOKENS], skip_special_tokens=True)
+    return _Round(timed.lap, nll, score(sample, str(reply)))
+
+
+def _row(one: _Round) -> list[Any]:
+    lap = one.lap
+    peak = (lap.peak_bytes or 0) / 2**20
+    return [lap.prefill_s, 1 / lap.token_s, lap.total_s(NEW_TOKENS), peak, one.exact, one.nll]
+
+
+def _quality_numbers(label: str, star: list[_Round], dense: list[_Round]) -> list[Number]:
+    gap = paired_bootstrap([one.nll for one in star], [one.nll for one in dense])
+    exact = wilson(sum(one.exact for one in star), len(star))
+    base = sum(one.exact for one in dense) / len(dense)
+    return [
+        number(f"{label}: exact match", exact, unit="share", baseline=base),
+        number(f"{label}: answer NLL above dense", gap, unit="nats/token", baseline=0.0,
+               better="lower"),
+    ]  # fmt: skip
 
 
 def _flop_ratio(run: Run, length: int, arm: str, config: StarConfig) -> Number:
@@ -111,7 +137,7 @@ def _verdict(numbers: list[Number]) -> Any:
     return HOLDS
 
 
-def _draw(run: Run, numbers: list[Number], rows: list[list[Any]]) -> None:
+def _draw(run: Run, rows: list[list[Any]]) -> None:
     total = f"total, {NEW_TOKENS} tokens (s)"
     columns = (
         "context",
@@ -121,6 +147,7 @@ def _draw(run: Run, numbers: list[Number], rows: list[list[Any]]) -> None:
         total,
         "peak (MiB)",
         "exact",
+        "answer NLL",
     )
     Table(columns, rows).save(run.add("table", "E2-laps.json", "Every timed round."))
     lengths = sorted({row[0] for row in rows})

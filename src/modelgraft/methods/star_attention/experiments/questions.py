@@ -23,7 +23,7 @@ AT_LEAST = 4.0
 
 
 def _run(run: Run, quick: bool) -> Findings:
-    length, rounds, questions = (512, 1, 2) if quick else (4096, 3, NUM_QUESTIONS)
+    length, rounds, questions = (512, 1, 2) if quick else (4096, 2, NUM_QUESTIONS)
     loaded = subject(run)
     prompt = sample_prompt(loaded.tokenizer, samples_of(run, "niah_single_1", length, 1)[0])
     ids = torch.tensor([[*prompt.context_ids, *prompt.query_ids]], device=loaded.model.device)
