@@ -38,7 +38,9 @@ def thirteenth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 
 
 @pytest.fixture
-def run(thirteenth: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def run(
+    thirteenth: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
     """Runs a command line and returns exit code, standard output and standard error."""
 
     def call(*words: str) -> tuple[int, str, str]:

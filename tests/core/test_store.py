@@ -264,19 +264,18 @@ def test_a_full_disk_at_any_sync_leaves_nothing_listed(
     toy: Toy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = os.fsync
-    calls = 0
+    remaining = [0]
 
     def fsync(handle: int) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == failing:
+        remaining[0] -= 1
+        if remaining[0] == 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(handle)
 
     monkeypatch.setattr(os, "fsync", fsync)
     failures = 0
-    for failing in range(1, 100):
-        calls = 0
+    for number in range(1, 100):
+        remaining[0] = number
         try:
             store.get("toy", report=print)
             break

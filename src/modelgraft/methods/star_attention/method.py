@@ -10,7 +10,7 @@ context; the cached keys and values of all blocks then serve exact attention for
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -120,27 +120,35 @@ def _warnings(num_tokens: int, blocks: Sequence[Block], config: StarConfig) -> t
     return tuple(found)
 
 
+def star_visibility(plan: Plan, num_query: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """The function that tells, for token and key indexes of one shape, which keys are visible.
+
+    Over [context | query] in one sequence, key k is visible to token t iff k <= t and (t is a
+    query token, or k is in the anchor, or both are in one block, or k is in the halo of t's
+    block). The streaming baseline sees its sinks and its window, query tokens too. With a
+    BlockMask made of it, FlexAttention runs the whole method in one forward.
+    """
+    config, anchor, num_tokens = plan.config, plan.anchor, plan.num_tokens
+    start = torch.zeros(num_tokens + num_query, dtype=torch.long)
+    for part in plan.blocks:
+        start[part.start : part.end] = part.start
+
+    def visible(token: Tensor, key: Tensor) -> Tensor:
+        if config.pattern == "streaming":
+            return (key <= token) & ((key < config.sinks) | (token - key < config.window))
+        own = start.to(token.device)[token]
+        return (key <= token) & ((key < anchor) | (key >= own - config.halo))
+
+    return visible
+
+
 def star_mask(plan: Plan, num_query: int) -> Tensor:
     """What one ordinary forward over [context | query] must see to equal the method, bool [t, t].
 
-    t = num_tokens + num_query, True where visible. Key k is visible to token t iff k <= t and
-    (t is a query token, or k is in the anchor, or both are in one block, or k is in the halo of
-    t's block). The streaming baseline sees its sinks and its window, query tokens too.
+    t = num_tokens + num_query; True where visible (see `star_visibility`).
     """
-    total = plan.num_tokens + num_query
-    rows, columns = torch.arange(total).unsqueeze(1), torch.arange(total).unsqueeze(0)
-    causal = columns <= rows
-    if plan.config.pattern == "streaming":
-        return causal & ((columns < plan.config.sinks) | (rows - columns < plan.config.window))
-    block = torch.full((total,), -1)
-    start = torch.zeros(total, dtype=torch.long)
-    for index, part in enumerate(plan.blocks):
-        block[part.start : part.end] = index
-        start[part.start : part.end] = part.start
-    is_query = rows >= plan.num_tokens
-    same = block.unsqueeze(1) == block.unsqueeze(0)
-    halo = columns >= start.unsqueeze(1) - plan.config.halo
-    return causal & (is_query | (columns < plan.anchor) | same | halo)
+    index = torch.arange(plan.num_tokens + num_query)
+    return star_visibility(plan, num_query)(*torch.meshgrid(index, index, indexing="ij"))
 
 
 def streaming_attention(

@@ -1,0 +1,50 @@
+"""No socket leads outside: an audit hook for the test process and every Python it starts.
+
+Python imports a module of this name at start-up when its folder is on PYTHONPATH, where
+`tests/conftest.py` puts it. Each attempt is refused and written to the file named by
+MODELGRAFT_TEST_ATTEMPTS, so that a test fails even when the code under test lives with the refusal.
+"""
+
+import os
+import sys
+
+_EVENTS = {
+    "socket.connect": 1,
+    "socket.sendto": 1,
+    "socket.sendmsg": 1,
+    "socket.getaddrinfo": 0,
+    "socket.gethostbyname": 0,
+}
+
+
+def _refuse_outside(event, arguments):
+    place = _EVENTS.get(event)
+    if place is None or _is_inside(arguments[place]):
+        return
+    attempt = f"{event} {arguments[place]!r}"
+    if log := os.environ.get("MODELGRAFT_TEST_ATTEMPTS"):
+        with open(log, "a") as file:
+            file.write(attempt + "\n")
+    raise OSError(f"the tests use no network: {attempt}")
+
+
+def _is_inside(address):
+    """True for this machine: Unix sockets, loopback addresses and the names for them."""
+    if isinstance(address, tuple):
+        address = address[0]
+    if isinstance(address, bytes):
+        address = address.decode(errors="replace")
+    if address is None or address in ("", "localhost", "::", "0.0.0.0") or address[0] in "/\0@":
+        return True
+    import ipaddress
+    import socket
+
+    if address == socket.gethostname():
+        return True
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+sys.addaudithook(_refuse_outside)
