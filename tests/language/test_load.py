@@ -22,7 +22,7 @@ from modelgraft.core import store
 from modelgraft.core.errors import ConfigError, InputError, Unavailable, UnsupportedModel
 from modelgraft.language import load
 from modelgraft.language.hub import files_to_fetch
-from modelgraft.language.load import fastest_cpu_dtype, load_causal_lm
+from modelgraft.language.load import fastest_cpu_dtype, load_causal_lm, load_skeleton
 
 transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
@@ -176,6 +176,20 @@ def test_a_damaged_tokenizer_is_one_clear_error(folder: Path) -> None:
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(UnsupportedModel, match="cannot load"):
         load_causal_lm(folder, report=quiet)
+
+
+def test_a_skeleton_has_the_sizes_and_none_of_the_weights(saved: Path) -> None:
+    skeleton = load_skeleton(saved, report=quiet)
+    assert all(parameter.is_meta for parameter in skeleton.model.parameters())
+    whole = load_causal_lm(saved, dtype="float32", report=quiet)
+    assert skeleton.model.num_parameters() == whole.model.num_parameters()
+    assert skeleton.tokenizer("the key").input_ids == whole.tokenizer("the key").input_ids
+
+
+def test_a_skeleton_is_checked_like_the_model(folder: Path) -> None:
+    change_config(folder, auto_map={"AutoModelForCausalLM": "evil.Evil"})
+    with pytest.raises(UnsupportedModel, match="key auto_map"):
+        load_skeleton(folder, report=quiet)
 
 
 def test_loading_a_folder_opens_no_socket(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ _EVENTS = {
 }
 
 
-def _refuse_outside(event, arguments):
+def _refuse_outside(event: str, arguments: tuple) -> None:
     place = _EVENTS.get(event)
     if place is None or _is_inside(arguments[place]):
         return
@@ -28,13 +28,15 @@ def _refuse_outside(event, arguments):
     raise OSError(f"the tests use no network: {attempt}")
 
 
-def _is_inside(address):
+def _is_inside(address: object) -> bool:
     """True for this machine: Unix sockets, loopback addresses and the names for them."""
     if isinstance(address, tuple):
         address = address[0]
+    elif isinstance(address, str | bytes) and _is_path(os.fsdecode(address)):
+        return True
     if isinstance(address, bytes):
         address = address.decode(errors="replace")
-    if address is None or address in ("", "localhost", "::", "0.0.0.0") or address[0] in "/\0@":
+    if not isinstance(address, str) or address in ("", "localhost", "::", "0.0.0.0"):
         return True
     import ipaddress
     import socket
@@ -45,6 +47,11 @@ def _is_inside(address):
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False
+
+
+def _is_path(address: str) -> bool:
+    """A Unix socket is addressed by a path, or by an abstract name that begins with a NUL."""
+    return address.startswith("\0") or "/" in address
 
 
 sys.addaudithook(_refuse_outside)

@@ -45,8 +45,8 @@ def disk_errors(path: Path, what: str = "the file") -> Generator[None]:
             room = "its free space is unknown"
         raise Unavailable(
             f"{path}: {what} cannot be written: {error.strerror}; {room}.\n"
-            "  Nothing that was there before has changed. Make room, or choose another folder "
-            "with --out, and run the same command again."
+            "  Nothing that was there before has changed. Make room, or choose another place "
+            "(--out for runs, MODELGRAFT_HOME for models), and run the same command again."
         ) from error
 
 

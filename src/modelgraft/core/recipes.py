@@ -214,12 +214,12 @@ class _Merged:
             else:
                 setting = Setting(value, document.where(here), document.path.parent)
                 inner = [(full, setting)]
+                if isinstance(value, list) and any(isinstance(p, list | dict) for p in value):
+                    self.fault(setting.source, f"{full}: a list holds plain values only")
             for option, setting in inner:
                 if option in seen:
                     self.fault(setting.source, f"{option} is given twice")
                 seen.add(option)
-                if _has_collections(setting.value):
-                    self.fault(setting.source, f"{option}: a list holds plain values only")
                 yield option, setting
 
     def finished_steps(self) -> Iterator[Step]:
@@ -254,10 +254,6 @@ def _later_wins(before: Step | None, step: Step) -> Step:
         preset=step.preset or before.preset,
         config={**before.config, **step.config},
     )
-
-
-def _has_collections(value: Any) -> bool:
-    return isinstance(value, list) and any(isinstance(part, list | dict) for part in value)
 
 
 def _texts(value: Any) -> list[str]:

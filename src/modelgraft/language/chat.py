@@ -80,5 +80,10 @@ def encode(tokenizer: Any, text: str, *, markup: bool = False) -> list[int]:
     return list(ids["input_ids"])
 
 
+def is_seamless(tokenizer: Any, left: str, right: str) -> bool:
+    """Whether the two texts give the same tokens apart as joined."""
+    return encode(tokenizer, left) + encode(tokenizer, right) == encode(tokenizer, left + right)
+
+
 def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> str:
     return tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,6 +127,8 @@ def _encoding_error(path: Path, offset: int, problem: str, encoding: str) -> Inp
 
 def _pdf_text(path: Path) -> str:
     pypdf = need("pypdf", extra="pdf")
+    # Its remarks on slightly malformed files, which most are, concern nobody here.
+    logging.getLogger("pypdf").setLevel(logging.ERROR)
     try:
         reader = pypdf.PdfReader(path)
         # Many PDFs forbid only printing or copying and open with the empty password.

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import re
 import time
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -88,15 +90,15 @@ def load_skeleton(name: str | Path, *, offline: bool = False, report: Report = t
 
     For plans and estimates; raises what `load_causal_lm` raises.
     """
-    torch, transformers = need("torch", extra="hf"), need("transformers", extra="hf")
+    transformers = need("transformers", extra="hf")
     path, revision = _find(str(name), offline, report)
-    if path.suffix == ".gguf":
+    if path.is_file():
         raise InputError(f"{path}: a plan needs a model folder; sizes are not read from GGUF.")
     check_model_folder(path)
-    config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
-    with torch.device("meta"):
-        model = transformers.AutoModelForCausalLM.from_config(config)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+    with _one_clear_error(path), torch.device("meta"):
+        config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
+        model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
     return Loaded(model.eval(), tokenizer, str(name), revision, path)
 
 
@@ -207,23 +209,16 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
             "  Every result would be undefined. Fetch the model again, or save it again from the "
             "last good checkpoint."
         )
-    try:
-        with no_progress_bars():
-            model, info = transformers.AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=dtype,
-                attn_implementation="sdpa",
-                use_safetensors=True,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    # The stock loaders raise every kind of error, tokenizers the bare class.
-    except Exception as error:
-        raise UnsupportedModel(
-            f"{folder}: transformers {transformers.__version__} cannot load it as a causal "
-            f"language model with sdpa attention:\n  {str(error).strip()[:500]}"
-        ) from error
+    with _one_clear_error(folder):
+        model, info = transformers.AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     # The stock loader fills what is missing with random numbers and only warns.
     if absent := sorted(info["missing_keys"]):
         raise UnsupportedModel(
@@ -231,6 +226,20 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
             f"{_some(absent)}.\n  The folder belongs to another kind of model, or is incomplete."
         )
     return model, tokenizer
+
+
+@contextlib.contextmanager
+def _one_clear_error(folder: Path) -> Generator[None]:
+    try:
+        with no_progress_bars():
+            yield
+    # The stock loaders raise every kind of error, tokenizers the bare class.
+    except Exception as error:
+        version = need("transformers", extra="hf").__version__
+        raise UnsupportedModel(
+            f"{folder}: transformers {version} cannot load it as a causal language model with "
+            f"sdpa attention:\n  {str(error).strip()[:500]}"
+        ) from error
 
 
 def _some(names: list[str]) -> str:

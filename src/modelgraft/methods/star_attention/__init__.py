@@ -16,6 +16,7 @@ _NAMES = {
     "append_context": f"{_HERE}.adapter.encode",
     "ask": f"{_HERE}.infer",
     "encode_context": f"{_HERE}.adapter.encode",
+    "gather_cache": f"{_HERE}.adapter.gather",
     "load_cache": f"{_HERE}.adapter.files",
     "plan_blocks": f"{_HERE}.method",
     "save_cache": f"{_HERE}.adapter.files",

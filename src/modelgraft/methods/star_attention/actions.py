@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from modelgraft.core.runs import Run, Settings
 from modelgraft.evaluation.plan import ReproduceConfig
 from modelgraft.evaluation.report import Table, Turn, save_trace
 from modelgraft.evaluation.reproduction import reproduce as reproduce_experiments
-from modelgraft.language.chat import encode, split_chat
+from modelgraft.language.chat import encode, is_seamless, split_chat
 from modelgraft.language.documents import read_document
 from modelgraft.language.load import Loaded, load_causal_lm, load_skeleton
 from modelgraft.methods.star_attention.adapter.cache import StarCache
@@ -41,7 +42,7 @@ from modelgraft.methods.star_attention.evaluate.ruler import (
     task_names,
 )
 from modelgraft.methods.star_attention.evaluate.scores import score
-from modelgraft.methods.star_attention.evaluate.summary import race_numbers, summarise
+from modelgraft.methods.star_attention.evaluate.summary import depth_plot, race_numbers, summarise
 from modelgraft.methods.star_attention.experiments import EXPERIMENTS
 from modelgraft.methods.star_attention.infer import Answer, ask, dense_answer, open_hosts
 from modelgraft.methods.star_attention.method import plan_blocks
@@ -55,6 +56,9 @@ def answer(config: AnswerConfig, run: Run) -> Result:
     loaded = _load(config, run)
     messages = [{"role": "user", "content": config.question[0]}]
     prompt = split_chat(loaded.tokenizer, messages, document=document.text)
+    for question in config.question:
+        if not is_seamless(loaded.tokenizer, document.text[-200:] + "\n\n", question):
+            run.log("seam", note="document and question would be tokenised otherwise together")
     context = torch.tensor([prompt.context_ids], device=loaded.model.device)
     start = time.perf_counter()
     cache = _encoded(loaded, context, config, run)
@@ -69,7 +73,11 @@ def answer(config: AnswerConfig, run: Run) -> Result:
         max_new_tokens=config.max_new_tokens,
     )
     stock = _stock_answers(loaded, document.text, config, run) if config.compare else []
-    return _answer_result(cache, answers, stock, encode_s, config, run)
+    result = _answer_result(cache, answers, stock, encode_s, run)
+    if not loaded.tokenizer.chat_template:
+        remark = "The tokenizer has no chat template: plain text with Answer: was used."
+        result = replace(result, remarks=(*result.remarks, remark))
+    return result
 
 
 def estimate_answer(config: AnswerConfig, settings: Settings) -> list[Number]:
@@ -228,7 +236,6 @@ def _answer_result(
     answers: Sequence[Answer],
     stock: Sequence[Answer],
     encode_s: float,
-    config: AnswerConfig,
     run: Run,
 ) -> Result:
     turns = []
@@ -277,4 +284,6 @@ def _ruler_result(
     columns = ("task or family", "arm", "score (%)", "answer NLL", "empty", "samples")
     table = Table(columns, summary.rows)
     table.save(run.add("table", "scores.json", "Scores per task and family."))
+    if plot := depth_plot(samples, found, arms):
+        plot.save(run.add("plot", "depth.json", "Each point is one sample; lower is better."))
     return Result(summary.numbers, remarks=summary.remarks)

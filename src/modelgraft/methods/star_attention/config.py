@@ -10,7 +10,7 @@ from modelgraft.core.errors import ConfigError
 from modelgraft.core.options import opt
 
 AnchorMode = Literal["first", "none", "previous", "shuffled", "random", "constant"]
-Pattern = Literal["star", "dense", "local", "streaming"]
+Pattern = Literal["star", "dense", "local", "streaming", "ring"]
 
 
 @dataclass(frozen=True, kw_only=True)

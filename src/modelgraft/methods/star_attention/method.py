@@ -88,7 +88,7 @@ def plan_blocks(num_tokens: int, config: StarConfig, *, hosts: int = 1) -> Plan:
 
 
 def _block_ends(num_tokens: int, config: StarConfig) -> list[int]:
-    if config.pattern in ("dense", "streaming"):
+    if config.pattern in ("dense", "streaming", "ring"):
         return [num_tokens]
     if config.boundaries:
         if config.boundaries[-1] != num_tokens:
@@ -98,10 +98,15 @@ def _block_ends(num_tokens: int, config: StarConfig) -> list[int]:
                 "tokens; the last boundary must be the context's length.",
             )
         return list(config.boundaries)
+    size = block_size(num_tokens, config)
+    return [*range(size, num_tokens, size), num_tokens]
+
+
+def block_size(num_tokens: int, config: StarConfig) -> int:
+    """b in tokens for a context of this length."""
     size = config.block if config.block is not None else 0.25
     tokens = math.ceil(size * num_tokens) if size < 1 else int(size)
-    tokens = min(max(tokens, 1), num_tokens)
-    return [*range(tokens, num_tokens, tokens), num_tokens]
+    return min(max(tokens, 1), num_tokens)
 
 
 def _warnings(num_tokens: int, blocks: Sequence[Block], config: StarConfig) -> tuple[str, ...]:

@@ -76,19 +76,21 @@ class StarLayer(CacheLayerMixin):
                 setattr(self, name, new)
             self._show()
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any):
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
         """Append in place and return all keys and values of this host."""
         added = key_states.shape[2]
         if not self.grows:
             self.offset += added
-            return self.keys, self.values
+            return self.slice(0, self.length)
         batch = key_states.shape[0]
         if batch != self._key_buffer.shape[0]:
             self.batch_repeat_interleave(batch // self._key_buffer.shape[0])
         if self.length + added > self.capacity:
             self.reserve(self.length + added + _GROWTH)
         self.write(self.length, key_states, value_states)
-        return self.keys, self.values
+        return self.slice(0, self.length)
 
     def truncate(self, length: int) -> None:
         """Forget every entry from `length` on."""

@@ -25,8 +25,10 @@ from modelgraft.methods.star_attention.config import StarConfig
 from modelgraft.methods.star_attention.method import (
     Block,
     Plan,
+    block_size,
     is_shareable,
     plan_blocks,
+    ring_attention,
     streaming_attention,
 )
 from modelgraft.nn.attention import attend, merge_attention
@@ -64,8 +66,10 @@ def encode_context(
     check_length(model, num_tokens + headroom, allow_extrapolation=allow_extrapolation)
     rank, size = (hosts.rank, hosts.size) if hosts else (0, 1)
     plan = plan_blocks(num_tokens, config, hosts=size)
-    if size > 1 and (config.halo or config.pattern == "streaming"):
-        raise ConfigError("hosts", "a halo and the streaming baseline run on one host only.")
+    if size > 1 and (config.halo or config.pattern in ("streaming", "ring")):
+        raise ConfigError(
+            "hosts", "a halo, the streaming and the simulated ring baseline run on one host only."
+        )
     grows = rank == size - 1
     own = sum(len(block) for block in plan.of_host(rank))
     layers = empty_layers(model, len(context_ids), own + (headroom if grows else 0), grows=grows)
@@ -311,6 +315,8 @@ class _Encoder:
         attention: Any = contextlib.nullcontext()
         if self.config.pattern == "streaming":
             attention = use_attention(self.model, _streaming(self.config))
+        elif self.config.pattern == "ring":
+            attention = use_attention(self.model, _ring(self.config))
         elif self.split:
             attention = use_attention(self.model, _split(layers))
         with attention:
@@ -342,6 +348,16 @@ def _streaming(config: StarConfig) -> Callable[..., tuple[Tensor, None]]:
         output = streaming_attention(
             query, key, value, scale=scale, sinks=config.sinks, window=config.window
         )
+        return output.transpose(1, 2), None
+
+    return attention
+
+
+def _ring(config: StarConfig) -> Callable[..., tuple[Tensor, None]]:
+    def attention(module: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any, **kwargs: Any):
+        scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
+        hosts = -(-key.shape[2] // block_size(key.shape[2], config))
+        output = ring_attention(query, key, value, scale=scale, hosts=hosts)
         return output.transpose(1, 2), None
 
     return attention

@@ -78,6 +78,14 @@ class ProcessHosts:
         if whole.data_ptr() != tensor.data_ptr():
             tensor.copy_(whole)
 
+    def send(self, tensor: Tensor, target: int) -> None:
+        """Give a contiguous tensor to one host."""
+        dist.send(tensor, dst=self._global(target), group=self.group)
+
+    def receive(self, tensor: Tensor, source: int) -> None:
+        """Overwrite a contiguous tensor with what `source` sends."""
+        dist.recv(tensor, src=self._global(source), group=self.group)
+
     def _global(self, rank: int) -> int:
         return dist.get_global_rank(self.group, rank) if self.group is not None else rank
 

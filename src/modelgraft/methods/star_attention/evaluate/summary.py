@@ -14,6 +14,8 @@ from modelgraft.evaluation.intervals import (
     ratio_interval,
     wilson,
 )
+from modelgraft.evaluation.report import Axis, Plot, Series
+from modelgraft.methods.star_attention.data import Sample
 from modelgraft.methods.star_attention.evaluate.race import Lap
 from modelgraft.methods.star_attention.evaluate.ruler import Prediction
 from modelgraft.methods.star_attention.evaluate.scores import family_percents, ruler_average
@@ -109,6 +111,31 @@ def summarise(found: Sequence[Prediction], arms: Sequence[str]) -> Summary:
         if averages[0].stand_ins:
             remarks.append(f"Invented questions stand in: {', '.join(averages[0].stand_ins)}.")
     return Summary(tuple(numbers), rows, tuple(remarks))
+
+
+def depth_plot(
+    samples: Sequence[Sample], found: Sequence[Prediction], arms: Sequence[str]
+) -> Plot | None:
+    """How well each needle is retrieved by where it lies; None unless samples hold one needle."""
+    depths = {(one.task, one.index): one.depths[0] for one in samples if len(one.depths) == 1}
+    series = []
+    for arm in arms:
+        points = sorted(
+            (depths[one.task, one.index], one.nll)
+            for one in found
+            if one.arm == arm and (one.task, one.index) in depths
+        )
+        if points:
+            series.append(Series(arm, [x for x, _ in points], [y for _, y in points]))
+    if not series:
+        return None
+    return Plot(
+        kind="dots",
+        title="Answer NLL by the needle's depth",
+        x=Axis("depth (0 start, 1 end)", low=0, high=1),
+        y=Axis("nats per token", low=0),
+        series=series,
+    )
 
 
 def _task_numbers(task: str, of_arm: Mapping[str, Sequence[Prediction]]) -> list[Number]:

@@ -30,7 +30,7 @@ from modelgraft.methods.star_attention.method import dense_cost, plan_blocks, pl
 
 TASK = "niah_single_1"
 NEW_TOKENS = 64
-SAMPLES = {1024: 6, 2048: 6, 4096: 5, 8192: 3}
+SAMPLES = {1024: 4, 2048: 4, 4096: 4, 8192: 3}
 PREFILL_AT_MOST = {(4096, 8): 0.9, (8192, 8): 0.75}
 
 
