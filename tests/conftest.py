@@ -18,10 +18,11 @@ _LOG = "MODELGRAFT_TEST_ATTEMPTS"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Block outside sockets here and in every Python that a test starts."""
-    folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    folders = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    folders = [os.path.abspath(folder) for folder in folders]  # programs start in other folders
     if _NO_NETWORK not in folders:
         runpy.run_path(os.path.join(_NO_NETWORK, "sitecustomize.py"))
-        os.environ["PYTHONPATH"] = os.pathsep.join([_NO_NETWORK, *filter(None, folders)])
+        os.environ["PYTHONPATH"] = os.pathsep.join([_NO_NETWORK, *folders])
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from modelgraft import __version__
+from modelgraft.core.card import find_cards
 
 Run = Callable[..., tuple[int, str, str]]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -190,7 +191,7 @@ def test_the_traceback_of_our_fault_is_kept_in_the_run_folder(run: Run) -> None:
         (("dmeo",), "did you mean demo?"),
         (("web",), "is neither a method nor a command"),
         (("--version-all",), "--version-all: there is no such option"),
-        (("thirteenth", "cuont"), "'cuont' is not a action of thirteenth; did you mean count?"),
+        (("thirteenth", "cuont"), "'cuont' is not an action of thirteenth; did you mean count?"),
         (("thirteenth", "count"), "FILE: this is needed (the text to count in)"),
         (("thirteenth", "count", "a", "b"), "'b': one word too many"),
         (("thirteenth", "count", "a", "--repeats", "0"), "0 is too small; at least 1 rounds"),
@@ -218,6 +219,24 @@ def test_a_method_that_cannot_be_read_is_named_and_hides_no_other(
     assert "broken cannot be read: ZeroDivisionError" in out and "thirteenth" in out
     code, _, err = run("broken", "x")
     assert code == 2 and "the method broken cannot be read: ZeroDivisionError" in err
+
+
+def test_a_package_that_an_action_lacks_is_named_with_the_command_that_installs_it(
+    run: Run, thirteenth: Path
+) -> None:
+    folder = thirteenth.parent / "methods" / "thirteenth"
+    actions, card = folder / "actions.py", folder / "card.py"
+    actions.write_text("import no_such_package.inside\n")
+    code, _, err = run("thirteenth", "wait", "--out", "a")
+    assert code == 1 and "ModuleNotFoundError" in err  # no extra brings it: a fault of ours
+    find_cards.cache_clear()
+    for name in [name for name in sys.modules if ".thirteenth" in name]:
+        del sys.modules[name]
+    card.write_text(card.read_text().replace('paper="none",', 'paper="none", extras=("hf",),'))
+    code, _, err = run("thirteenth", "wait", "--out", "b")
+    assert code == 2
+    assert "MissingExtra: thirteenth wait: no_such_package is not installed" in err
+    assert 'pip install "modelgraft[hf]"' in err
 
 
 # -- processes -------------------------------------------------------------------------------------
@@ -282,7 +301,7 @@ def test_a_full_disk_ends_with_code_four_and_names_the_place(start: Start) -> No
 
 def test_the_libraries_are_told_to_be_silent_and_offline(start: Start, thirteenth: Path) -> None:
     actions = thirteenth.parent / "methods" / "thirteenth" / "actions.py"
-    spy = "\n\ndef wait(config, run):\n    import os\n    return Result(text=repr(dict(os.environ)))\n"
+    spy = "\nimport os\ndef wait(config, run):\n    return Result(text=repr(dict(os.environ)))\n"
     actions.write_text(actions.read_text() + spy)
     seen = start("thirteenth", "wait", "--out", "a", "--offline").communicate(timeout=20)[0]
     for setting in (

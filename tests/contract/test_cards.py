@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import typing
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 import modelgraft.methods
 from modelgraft.cli.flags import ActionFlags
 from modelgraft.cli.main import COMMANDS, main
+from modelgraft.cli.packages import requirements
 from modelgraft.cli.parser import parse, unparse
 from modelgraft.core.card import Action, Card, find_cards
 from modelgraft.core.lazy import load
@@ -33,6 +36,21 @@ HEADINGS = [
     "Where it is in the code",
     "Licence and citation",
 ]
+
+# As where an extra was not installed: its packages cannot be imported.
+WITHOUT_PACKAGES = """
+import json, sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in names:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+names, words = json.loads(sys.argv[1])
+sys.meta_path.insert(0, Missing())
+from modelgraft.cli.main import main
+sys.exit(main(words))
+"""
 
 each_card = pytest.mark.parametrize("card", CARDS.values(), ids=CARDS)
 each_action = pytest.mark.parametrize(
@@ -108,9 +126,7 @@ def test_a_config_survives_the_command_line(card: Card, action: Action) -> None:
 def test_every_option_is_explained_and_none_hides_a_shared_flag(card: Card, action: Action) -> None:
     own = options(action.config)
     for option in own:
-        assert option.help and option.help[0].isupper(), option.flag
-        assert option.help.endswith("."), option.flag
-        assert typing.get_origin(option.type) is not dict
+        assert len(option.help) > 1 and option.help.endswith("."), option.flag
     flags = [option.flag for option in [*own, *SHARED]]
     assert sorted(flags) == sorted(set(flags))
 
@@ -159,3 +175,19 @@ def test_help_names_every_option(
     page = capsys.readouterr().out
     for option in [*options(action.config), *SHARED]:
         assert (option.name.upper() if option.positional else option.flag) in page
+
+
+@each_card
+def test_without_its_extra_a_method_says_what_to_install(card: Card, tmp_path: Path) -> None:
+    names = [name for extra in card.extras for name in requirements()[extra]]
+    action = card.actions[0]
+    needed = {one.name: some_value(one) for one in options(action.config) if one.required}
+    words = [card.id, action.name, *unparse(options(action.config), needed)]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PACKAGES, json.dumps([names, words])],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    assert 'pip install "modelgraft[' in done.stderr

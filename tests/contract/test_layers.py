@@ -154,7 +154,10 @@ def is_light(module: str) -> bool:
     """True for what a card or a config may bring up: no torch, nothing of the method's work."""
     if module.split(".")[0] in sys.stdlib_module_names:
         return True
-    return re.fullmatch(r"modelgraft\.((core|evaluation)\..+|methods\.\w+\.config)", module) is not None
+    return (
+        re.fullmatch(r"modelgraft\.((core|evaluation)\..+|methods\.\w+\.config)", module)
+        is not None
+    )
 
 
 def test_cards_and_configs_import_neither_torch_nor_the_rest_of_their_method() -> None:

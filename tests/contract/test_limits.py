@@ -144,7 +144,7 @@ def test_source_is_ascii() -> None:
     for path in [*MODULES, *sorted((ROOT / "tests").rglob("*.py"))]:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             if not line.isascii():
-                faults.append(f"{place(path, number)}: {ascii(line.strip())}")
+                faults.append(f"{place(path, number)}: {line.strip()!a}")
     check(faults)
 
 
@@ -165,7 +165,10 @@ def test_configs_have_few_fields(name: str) -> None:
 
 
 def test_the_checks_see_a_bad_function() -> None:
-    code = 'class A:\n    "Doc."\n    def f(self, x, *, y: int):\n        "Doc."\n' + "        x\n" * 101
+    code = (
+        'class A:\n    "Doc."\n    def f(self, x, *, y: int):\n        "Doc."\n'
+        + "        x\n" * 101
+    )
     tree = ast.parse(code)
     ((function, owner),) = functions(tree)
     assert length(function) == 102

@@ -143,3 +143,19 @@ def test_a_missing_readme_and_a_faulty_record_are_named(readme, records):
     with pytest.raises(InputError, match=r"E3\.json: not a record"):
         update_readme(readme, records)
     assert readme.read_text() == README
+
+
+def test_a_block_of_verdicts_holds_claims_without_numbers(readme, records):
+    readme.write_text("<!-- verdicts:star_attention -->\n<!-- /verdicts -->\n")
+    assert update_readme(readme, records)
+    text = readme.read_text()
+    assert "| E2 | Retrieval is kept. | holds |" in text
+    assert "| E10 | Retrieval is kept. | does not hold at this scale |" in text
+    assert "exact match" not in text
+    assert check_readme(readme, records)
+
+
+def test_a_block_is_closed_by_the_marker_of_its_own_kind(readme, records):
+    readme.write_text("<!-- verdicts:judge -->\n<!-- /reproduction -->\n")
+    with pytest.raises(InputError, match=r":1: this block is not closed; add .*/verdicts"):
+        update_readme(readme, records)

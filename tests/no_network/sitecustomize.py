@@ -36,7 +36,7 @@ def _is_inside(address: object) -> bool:
         return True
     if isinstance(address, bytes):
         address = address.decode(errors="replace")
-    if not isinstance(address, str) or address in ("", "localhost", "::", "0.0.0.0"):
+    if not isinstance(address, str) or address in ("", "localhost"):
         return True
     import ipaddress
     import socket
@@ -44,9 +44,10 @@ def _is_inside(address: object) -> bool:
     if address == socket.gethostname():
         return True
     try:
-        return ipaddress.ip_address(address).is_loopback
+        place = ipaddress.ip_address(address)
     except ValueError:
         return False
+    return place.is_loopback or place.is_unspecified
 
 
 def _is_path(address: str) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import os
 import secrets
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ from modelgraft.cli import show
 from modelgraft.cli.flags import ActionFlags
 from modelgraft.cli.parser import parse, take
 from modelgraft.core.card import Action, Card
-from modelgraft.core.errors import ModelgraftError, Unavailable
+from modelgraft.core.errors import MissingExtra, ModelgraftError, Unavailable
 from modelgraft.core.files import DISK_FULL, disk_errors
 from modelgraft.core.lazy import load
 from modelgraft.core.options import build, flatten, options
@@ -116,7 +118,7 @@ def perform(job: Job, folder: Path, *, quiet: bool = False) -> Outcome:
             open_run(folder, settings=job.settings, record=job.record) as run,
             show.progress(quiet=quiet) as run.listener,
         ):
-            return Outcome(run.finish(load(job.action.target)(job.config, run)))
+            return Outcome(run.finish(_function(job, job.action.target)(job.config, run)))
     except ModelgraftError:
         raise
     except Exception as error:
@@ -126,6 +128,20 @@ def perform(job: Job, folder: Path, *, quiet: bool = False) -> Outcome:
             with disk_errors(folder, "the run"):
                 raise
         raise show.Crash(error, show.save_traceback(error, folder)) from error
+
+
+def _function(job: Job, target: str) -> Any:
+    """The function of an action; `MissingExtra` when its module needs a package not installed."""
+    try:
+        return load(target)
+    except ModuleNotFoundError as error:
+        package = (error.name or "modelgraft").partition(".")[0]
+        if package == "modelgraft" or not job.card.extras:
+            raise
+        raise MissingExtra(
+            f"{job.name}: {package} is not installed, and this needs it.\n"
+            f'  Install it with: pip install "modelgraft[{",".join(job.card.extras)}]"'
+        ) from None
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -152,7 +168,14 @@ def report(folder: Path) -> Path:
 
 
 def run_and_show(job: Job, folder: Path, flags: ActionFlags) -> int:
-    """Run the action, print its result, write its page; the exit code says if it was fulfilled."""
+    """Run the action, print its result, write its page; the exit code says if it was fulfilled.
+
+    Under torchrun or accelerate launch the first process alone prints and keeps the run folder.
+    """
+    if int(os.environ.get("RANK", "0")) > 0:
+        with tempfile.TemporaryDirectory() as own:
+            perform(job, Path(own) / "run", quiet=True)
+        return 0
     result = perform(job, folder, quiet=flags.quiet).result
     if flags.json:
         show.emit_json(as_json(job, folder, result))
@@ -193,7 +216,7 @@ def estimate(job: Job) -> list[Number] | None:
     """What the action says it would cost; None when it cannot tell."""
     if job.action.estimate is None:
         return None
-    return list(load(job.action.estimate)(job.config, job.settings))
+    return list(_function(job, job.action.estimate)(job.config, job.settings))
 
 
 def show_estimate(job: Job, *, as_json: bool) -> None:

@@ -19,6 +19,7 @@ from modelgraft.core.card import find_cards
 from modelgraft.core.errors import ModelgraftError
 from modelgraft.core.options import opt
 from modelgraft.core.provenance import commit, machine, versions
+from modelgraft.core.settings import is_offline
 
 _LOW_DISK = 2_000_000_000
 _FIRST_PYTHON = (3, 11)
@@ -74,7 +75,7 @@ def _system() -> Iterator[Finding]:
     yield Finding("machine", "ok", text)
     yield _folder("working folder", Path())
     yield _folder("model store", store.home())
-    if store.is_offline():
+    if is_offline():
         yield Finding("network", "ok", "not asked: MODELGRAFT_OFFLINE is set")
 
 

@@ -15,6 +15,7 @@ from modelgraft.cli import show
 from modelgraft.core.card import Card, find_card, find_cards
 from modelgraft.core.errors import ConfigError, ModelgraftError
 from modelgraft.core.lazy import load
+from modelgraft.core.settings import is_offline
 
 COMMANDS = {
     "demo": ("modelgraft.cli.demo:command", "Every method once, on its embedded model."),
@@ -69,10 +70,9 @@ def _prepare_libraries(words: Sequence[str]) -> None:
 
 def is_asked_offline(words: Sequence[str]) -> bool:
     """Whether the variable MODELGRAFT_OFFLINE or the flag --offline forbids the network."""
-    if os.environ.get("MODELGRAFT_OFFLINE", "").lower() not in ("", "0", "false", "no"):
-        return True
     places = [i for i, word in enumerate(words) if word == "--offline"]
-    return "--offline=true" in words or any(words[i + 1 : i + 2] != ["false"] for i in places)
+    is_flagged = any(words[i + 1 : i + 2] != ["false"] for i in places)
+    return is_flagged or "--offline=true" in words or is_offline()
 
 
 def _dispatch(words: Sequence[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from modelgraft.core.options import opt
 
 @dataclass(frozen=True, kw_only=True)
 class ModelsOptions:
-    """List the embedded models, get one, check what is stored, or say where it lies."""
+    """List the embedded and cached models, get one, check what is stored, or say where it lies."""
 
     what: Literal["list", "get", "check", "where"] = opt(
         "list", "list; get NAME; check all; where [NAME].", positional=True
@@ -50,6 +51,7 @@ def _list(given: ModelsOptions) -> int:
                 "use": asset.use,
             }
         )
+    rows += _of_the_hub()
     if given.json:
         show.emit_json({"home": str(store.home()), "models": rows})
     elif rows:
@@ -59,6 +61,31 @@ def _list(given: ModelsOptions) -> int:
     else:
         show.emit("there are no embedded models")
     return 0
+
+
+def _of_the_hub() -> list[dict[str, Any]]:
+    """Models that the hub's own cache holds; reading it asks no network."""
+    try:
+        hub = importlib.import_module("huggingface_hub")
+    except ImportError:
+        return []
+    try:
+        repos = hub.scan_cache_dir().repos
+    except hub.CacheNotFound:
+        return []
+    return [
+        {
+            "name": repo.repo_id,
+            "state": "cached",
+            "bytes": repo.size_on_disk,
+            "hash": ", ".join(sorted(revision.commit_hash[:12] for revision in repo.revisions)),
+            "licence": "see its page",
+            "origin": "hub",
+            "use": "",
+        }
+        for repo in sorted(repos, key=lambda repo: repo.repo_id)
+        if repo.repo_type == "model"
+    ]
 
 
 def _cell(name: str, value: Any) -> str:

@@ -66,15 +66,17 @@ def compare_command(argv: Sequence[str]) -> int:
         return 0
     a, b = read_run(find_run(given.run)), read_run(find_run(given.other))
     changes = _changes(a, b)
-    numbers = change_rows(*(run.result.numbers if run.result else () for run in (a, b)))
+    of_a, of_b = (run.result.numbers if run.result else () for run in (a, b))
+    numbers = change_rows(of_a, of_b)
     if given.json:
-        rows = [
-            {"name": row.name, "a": row.a, "b": row.b, "unit": row.unit}
-            | {"difference": row.difference, "verdict": row.verdict}
-            for row in numbers
-        ]
-        given_rows = [{"name": name, "a": x, "b": y} for name, x, y in changes]
-        show.emit_json({"given": given_rows, "numbers": rows})
+        show.emit_json(
+            {
+                "given": [{"name": name, "a": x, "b": y} for name, x, y in changes],
+                "a": [number.as_dict() for number in of_a],
+                "b": [number.as_dict() for number in of_b],
+                "verdicts": [{"name": row.name, "b_is": row.verdict} for row in numbers],
+            }
+        )
         return 0
     parts = [
         show.columns([("given", str(a.folder), str(b.folder)), *changes])

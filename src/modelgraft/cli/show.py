@@ -14,7 +14,6 @@ from typing import Any, TextIO
 from modelgraft.core.errors import ModelgraftError
 
 _LINE_EVERY_S = 30.0
-_LINE_EVERY = 0.1
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 Listener = Callable[[int, int, str], None]
 
@@ -117,17 +116,16 @@ class ProgressLines:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self.last_share = 0.0
+        self.last_tenth = 0
         self.last_time = clock()
 
     def __call__(self, done: int, total: int, text: str) -> None:
         """Print a line when one is due."""
-        share = done / total if total > 0 else 0.0
-        if share < self.last_share:  # another piece of work begins
-            self.last_share = 0.0
-        is_due = share - self.last_share >= _LINE_EVERY - 1e-9
-        if is_due or self.clock() - self.last_time >= _LINE_EVERY_S:
-            self.last_share = share // _LINE_EVERY * _LINE_EVERY
+        tenth = 10 * done // total if total > 0 else 0
+        if tenth < self.last_tenth:  # another piece of work begins
+            self.last_tenth = 0
+        if tenth > self.last_tenth or self.clock() - self.last_time >= _LINE_EVERY_S:
+            self.last_tenth = tenth
             self.last_time = self.clock()
             note(f"{text}: {done:,} of {total:,}" if total > 0 else f"{text}: {done:,}")
 

@@ -62,7 +62,7 @@ class Card:
             if action.name == name:
                 return action
         names = [action.name for action in self.actions]
-        raise ConfigError("", _unknown(name, names, f"action of {self.id}"))
+        raise ConfigError("", _unknown(name, names, f"an action of {self.id}"))
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,13 @@ class Found:
             return self.cards[name]
         if name in self.broken:
             raise ConfigError("", f"the method {name} cannot be read: {self.broken[name]}")
-        raise ConfigError("", _unknown(name, list(self.cards), "method"))
+        raise ConfigError("", _unknown(name, list(self.cards), "a method"))
 
 
 def _unknown(name: str, names: list[str], what: str) -> str:
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(names)}"
-    return f"{name!r} is not a {what}; {hint}"
+    return f"{name!r} is not {what}; {hint}"
 
 
 @functools.cache

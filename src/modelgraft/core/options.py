@@ -198,7 +198,8 @@ def _assemble(cls: type[C], cast: Mapping[str, Any]) -> C:
 
 def _cast(option: Option, value: Any) -> Any:
     kind = option.type
-    if value is None or (isinstance(value, str) and value.lower() in _NONE_WORDS):
+    is_word = isinstance(value, str) and value.lower() in _NONE_WORDS
+    if value is None or (is_word and value not in option.choices):
         if _is_optional(kind):
             return None
         if value is None or option.choices or option.kind not in ("str", "path"):

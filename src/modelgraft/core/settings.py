@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,3 +22,8 @@ class Settings:
         "auto", "Go on in an existing run folder: if there is one, never, or only then."
     )
     offline: bool = opt(False, "Never ask a hub or a registry.")
+
+
+def is_offline() -> bool:
+    """Whether MODELGRAFT_OFFLINE forbids asking a hub or a registry."""
+    return os.environ.get("MODELGRAFT_OFFLINE", "").lower() not in ("", "0", "false", "no")

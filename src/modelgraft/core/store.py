@@ -36,6 +36,7 @@ from modelgraft.core.files import (
     write_json,
 )
 from modelgraft.core.lazy import load
+from modelgraft.core.settings import is_offline
 from modelgraft.core.wheels import Listed, fetch_wheel, how_by_hand, unpack, verify
 
 Report = Callable[[str], None]
@@ -102,11 +103,6 @@ def home() -> Path:
 def to_stderr(text: str) -> None:
     """The default `report`: a line on standard error."""
     print(text, file=sys.stderr)
-
-
-def is_offline() -> bool:
-    """Whether MODELGRAFT_OFFLINE forbids asking a hub or a registry."""
-    return os.environ.get("MODELGRAFT_OFFLINE", "").lower() not in ("", "0", "false", "no")
 
 
 def assets() -> dict[str, Asset]:

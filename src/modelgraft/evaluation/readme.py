@@ -5,6 +5,8 @@ A README holds a block for each method it reports on:
     <!-- reproduction:star_attention -->
     (written by `update_readme`)
     <!-- /reproduction -->
+
+A block `verdicts:star_attention` holds the claims and verdicts alone.
 """
 
 from __future__ import annotations
@@ -18,20 +20,34 @@ from modelgraft.core.results import format_value
 from modelgraft.evaluation.record import Record, read_experiment
 from modelgraft.evaluation.tables import markdown_rows, markdown_table
 
-_OPEN = re.compile(r"<!-- reproduction:([A-Za-z0-9][A-Za-z0-9_-]*) -->")
-_CLOSE = "<!-- /reproduction -->"
+_OPEN = re.compile(r"<!-- (reproduction|verdicts):([A-Za-z0-9][A-Za-z0-9_-]*) -->")
+_CLOSE = re.compile(r"<!-- /(reproduction|verdicts) -->")
+_NOTHING = "No experiment has been recorded yet."
 
 
 def reproduction_table(folder: Path) -> str:
     """Markdown of all records in `folder` (`reproduction/METHOD`): claims, verdicts, numbers."""
-    records = [read_experiment(path) for path in sorted(folder.glob("*.json"), key=_natural)]
+    records = _records(folder)
     if not records:
-        return "No experiment has been recorded yet."
+        return _NOTHING
     claims = [(r.experiment, r.statement, r.paper, r.verdict) for r in records]
     parts = [markdown_rows(("experiment", "claim", "in the paper", "verdict"), claims)]
     for record in records:
         parts += [f"**{record.experiment}.** {_provenance(record)}", markdown_table(record.numbers)]
     return "\n\n".join(parts)
+
+
+def verdict_table(folder: Path) -> str:
+    """Markdown of the claims and verdicts of all records in `folder` (`reproduction/METHOD`)."""
+    rows = [(r.experiment, r.statement, r.verdict) for r in _records(folder)]
+    return markdown_rows(("experiment", "claim", "verdict"), rows) if rows else _NOTHING
+
+
+_TABLES = {"reproduction": reproduction_table, "verdicts": verdict_table}
+
+
+def _records(folder: Path) -> list[Record]:
+    return [read_experiment(path) for path in sorted(folder.glob("*.json"), key=_natural)]
 
 
 def update_readme(readme: Path, folder: Path) -> bool:
@@ -55,34 +71,37 @@ def check_readme(readme: Path, folder: Path) -> bool:
 def _with_fresh_blocks(text: str, readme: Path, folder: Path) -> str:
     """The text with the lines between each pair of markers replaced."""
     lines: list[str] = []
-    opened = 0
+    opened, kind = 0, ""
     found = False
     for number, line in enumerate(text.split("\n"), start=1):
-        start = _OPEN.fullmatch(line.strip())
-        if start and opened:
-            raise _unclosed(readme, opened)
+        start, end = _OPEN.fullmatch(line.strip()), _CLOSE.fullmatch(line.strip())
+        if opened and (start or (end and end[1] != kind)):
+            raise _unclosed(readme, opened, kind)
         if start:
-            opened, found = number, True
-            lines += [line, reproduction_table(folder / start[1])]
-        elif line.strip() == _CLOSE:
+            opened, kind, found = number, start[1], True
+            lines += [line, _TABLES[kind](folder / start[2])]
+        elif end:
             if not opened:
-                raise InputError(f"{readme}:{number}: {_CLOSE} closes no block.")
+                raise InputError(f"{readme}:{number}: {line.strip()} closes no block.")
             opened = 0
             lines.append(line)
         elif not opened:
             lines.append(line)
     if opened:
-        raise _unclosed(readme, opened)
+        raise _unclosed(readme, opened, kind)
     if not found:
         raise InputError(
             f"{readme}: there is no place for the numbers.\n"
-            f"  Put the lines <!-- reproduction:METHOD --> and {_CLOSE} where they belong."
+            "  Put the lines <!-- reproduction:METHOD --> and <!-- /reproduction --> where they "
+            "belong."
         )
     return "\n".join(lines)
 
 
-def _unclosed(readme: Path, line: int) -> InputError:
-    return InputError(f"{readme}:{line}: this block is not closed; add the line {_CLOSE} after it.")
+def _unclosed(readme: Path, line: int, kind: str) -> InputError:
+    return InputError(
+        f"{readme}:{line}: this block is not closed; add the line <!-- /{kind} --> after it."
+    )
 
 
 def _read(readme: Path) -> str:

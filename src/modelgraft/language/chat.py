@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2 import TemplateError
+
 from modelgraft.core.errors import InputError
 
 # Two private-use characters: no template writes them, and no template's trimming removes them.
@@ -32,7 +34,7 @@ class Frame:
 def chat_frame(tokenizer: Any, messages: Sequence[Mapping[str, str]] = ()) -> Frame:
     """The markup before and after the last user turn; `messages` are the turns before it.
 
-    A tokenizer without a chat template gets its BOS token and the words Question and Answer.
+    A tokenizer without a chat template gets its BOS token before and the word Answer after.
     """
     if not tokenizer.chat_template:
         start = tokenizer.bos_token or ""
@@ -86,4 +88,12 @@ def is_seamless(tokenizer: Any, left: str, right: str) -> bool:
 
 
 def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> str:
-    return tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+    try:
+        return tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=True
+        )
+    except TemplateError as error:  # broken, or it refuses these turns
+        raise InputError(
+            f"the chat template cannot be used with these turns: {error}.\n"
+            "  Use another template, or call the library with token ids."
+        ) from None

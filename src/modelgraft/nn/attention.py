@@ -31,13 +31,14 @@ def merge_attention(parts: Sequence[Part]) -> Part:
     """Attention over the union of disjoint key sets, from the parts (Star Attention, section 2.2).
 
     Exact up to rounding and for any score offsets: computed in float32 (float64 stays float64)
-    relative to the largest log-sum-exp. A query that no part sees gives zeros and -inf.
+    relative to the largest log-sum-exp. A query that no part sees gives zeros and -inf; a NaN
+    in a part stays one.
     """
     if len(parts) == 1:
         return parts[0]
     lse = torch.stack([part.lse for part in parts])
     total = torch.logsumexp(lse, dim=0)
-    weights = torch.exp(lse - total).nan_to_num(nan=0.0)
+    weights = torch.exp(lse - _finite(total))
     merged = torch.zeros_like(parts[0].output, dtype=weights.dtype)
     for weight, part in zip(weights, parts, strict=True):
         merged.addcmul_(weight.unsqueeze(-1), part.output.to(weight.dtype))
@@ -92,11 +93,16 @@ def attend_reference(
         if visible is not None:
             scores = scores.masked_fill(~visible[start : start + step], float("-inf"))
         lse = torch.logsumexp(scores, dim=-1)
-        weights = torch.exp(scores - lse.unsqueeze(-1)).nan_to_num(nan=0.0)
+        weights = torch.exp(scores - _finite(lse).unsqueeze(-1))
         outputs.append(weights @ values)
         lses.append(lse)
     output = torch.cat(outputs, dim=-2).reshape(b, h, q, d).to(query.dtype)
     return Part(output, torch.cat(lses, dim=-1).reshape(b, h, q))
+
+
+def _finite(lse: Tensor) -> Tensor:
+    """The log-sum-exp to subtract: 0 for a query that sees no key, so that its weights are 0."""
+    return lse.masked_fill(lse == float("-inf"), 0.0)
 
 
 def _empty_lse(query: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from modelgraft.core.errors import ConfigError
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run, Settings
 from modelgraft.evaluation.plan import ReproduceConfig
@@ -21,6 +22,7 @@ from modelgraft.language.load import Loaded, load_causal_lm, load_skeleton
 from modelgraft.methods.star_attention.adapter.cache import StarCache
 from modelgraft.methods.star_attention.adapter.encode import encode_context
 from modelgraft.methods.star_attention.adapter.files import load_cache, save_cache
+from modelgraft.methods.star_attention.adapter.hosts import Hosts
 from modelgraft.methods.star_attention.adapter.support import check_model, model_shape
 from modelgraft.methods.star_attention.config import (
     AnswerConfig,
@@ -42,7 +44,12 @@ from modelgraft.methods.star_attention.evaluate.ruler import (
     task_names,
 )
 from modelgraft.methods.star_attention.evaluate.scores import score
-from modelgraft.methods.star_attention.evaluate.summary import depth_plot, race_numbers, summarise
+from modelgraft.methods.star_attention.evaluate.summary import (
+    depth_plot,
+    prefill_plot,
+    race_numbers,
+    summarise,
+)
 from modelgraft.methods.star_attention.experiments import EXPERIMENTS
 from modelgraft.methods.star_attention.infer import Answer, ask, dense_answer, open_hosts
 from modelgraft.methods.star_attention.method import plan_blocks
@@ -53,6 +60,9 @@ _RACE_QUERY = 32
 def answer(config: AnswerConfig, run: Run) -> Result:
     """Encode the document once, answer every question, and say what it took."""
     document = read_document(config.file)
+    hosts = open_hosts()
+    if hosts is not None and config.cache is not None:
+        raise ConfigError("cache", "--cache: several processes share the context; it needs one.")
     loaded = _load(config, run)
     messages = [{"role": "user", "content": config.question[0]}]
     prompt = split_chat(loaded.tokenizer, messages, document=document.text)
@@ -61,7 +71,7 @@ def answer(config: AnswerConfig, run: Run) -> Result:
             run.log("seam", note="document and question would be tokenised otherwise together")
     context = torch.tensor([prompt.context_ids], device=loaded.model.device)
     start = time.perf_counter()
-    cache = _encoded(loaded, context, config, run)
+    cache = _encoded(loaded, context, config, run, hosts)
     encode_s = time.perf_counter() - start
     run.log("encoded", tokens=cache.num_tokens, seconds=round(encode_s, 3))
     answers = ask(
@@ -149,6 +159,7 @@ def race(config: RaceConfig, run: Run) -> Result:
     star = config.star
     numbers: list[Number] = []
     rows = []
+    seconds: dict[str, dict[int, list[float]]] = {"dense": {}, "star": {}}
     for done, length in enumerate(config.lengths):
         run.check()
         run.progress(done, len(config.lengths), f"{length} tokens")
@@ -156,11 +167,20 @@ def race(config: RaceConfig, run: Run) -> Result:
 
         def lap(arm: StarConfig | None, ids: Any = ids) -> Lap:
             run.check()
-            return race_lap(loaded.model, ids, _RACE_QUERY, arm, config.new_tokens)
+            return race_lap(
+                loaded.model,
+                ids,
+                _RACE_QUERY,
+                arm,
+                config.new_tokens,
+                allow_extrapolation=config.allow_extrapolation,
+            )
 
         lap(star)  # warms caches and allocator for both arms
         laps = alternate({"dense": partial(lap, None), "star": partial(lap, star)}, config.repeats)
         numbers += race_numbers(f"{length} tokens", laps, config.new_tokens)
+        for arm, many in laps.items():
+            seconds[arm][length] = [one.prefill_s for one in many]
         rows += [
             [length, arm, one.prefill_s, 1 / one.token_s, one.total_s(config.new_tokens)]
             for arm, many in laps.items()
@@ -168,6 +188,8 @@ def race(config: RaceConfig, run: Run) -> Result:
         ]
     columns = ("context (tokens)", "arm", "prefill (s)", "decode (tokens/s)", "total (s)")
     Table(columns, rows).save(run.add("table", "laps.json", "Every timed round."))
+    caption = "Medians; bands from fastest to slowest round."
+    prefill_plot(seconds).save(run.add("plot", "prefill.json", caption))
     remark = "Compare within this table only: the seconds belong to this machine and its load."
     return Result(tuple(numbers), remarks=(remark,))
 
@@ -193,11 +215,19 @@ def _load(config: ModelOptions, run: Run) -> Loaded:
     return loaded
 
 
-def _encoded(loaded: Loaded, context: Any, config: AnswerConfig, run: Run) -> StarCache:
+def _encoded(
+    loaded: Loaded, context: Any, config: AnswerConfig, run: Run, hosts: Hosts | None
+) -> StarCache:
     """The context encoded now, or read from `config.cache` when it was kept there."""
     star = config.star
     if config.cache is not None and config.cache.exists():
-        return load_cache(loaded.model, config.cache, context_ids=context, config=star)
+        return load_cache(
+            loaded.model,
+            config.cache,
+            context_ids=context,
+            config=star,
+            allow_extrapolation=config.allow_extrapolation,
+        )
     longest = max(len(encode(loaded.tokenizer, question)) for question in config.question)
     rounds = len(config.question) if config.follow_up else 1
     cache = encode_context(
@@ -205,7 +235,7 @@ def _encoded(loaded: Loaded, context: Any, config: AnswerConfig, run: Run) -> St
         context,
         star,
         headroom=rounds * (longest + config.max_new_tokens + 32),
-        hosts=open_hosts(),
+        hosts=hosts,
         allow_extrapolation=config.allow_extrapolation,
         report=run.progress,
     )

@@ -1,5 +1,7 @@
 """What Star Attention is called and can do; data only."""
 
+from pathlib import Path
+
 from modelgraft.core.card import Action, Card
 from modelgraft.evaluation.plan import ReproduceConfig
 from modelgraft.methods.star_attention.config import (
@@ -52,5 +54,27 @@ CARD = Card(
             ReproduceConfig,
             f"{_ACTIONS}:reproduce",
         ),
+    ),
+    # The questions are those that the stock model can answer; what star makes of them is shown.
+    demo=(
+        (
+            "answer",
+            {
+                "file": Path(__file__).parent / "world" / "harbour.md",
+                "question": (
+                    "What is the ferry called?",
+                    "What is the roof of the fish market made of?",
+                    "How much does the new bell weigh?",
+                    "Who won the rowing race?",
+                    "What did the children name the seal?",
+                    "What is the lifeboat named?",
+                ),
+                "max_new_tokens": 16,
+                "compare": True,
+            },
+        ),
+        ("ruler", {"tasks": ("niah_single_1",), "length": 1024, "samples": 6}),
+        ("race", {"lengths": (1024, 2048, 4096), "block": 0.125, "repeats": 2}),
+        ("reproduce", {"experiments": ("E3",), "quick": True}),
     ),
 )

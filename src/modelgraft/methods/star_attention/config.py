@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from modelgraft.core.errors import ConfigError
-from modelgraft.core.options import opt
+from modelgraft.core.options import opt, options
 
 AnchorMode = Literal["first", "none", "previous", "shuffled", "random", "constant"]
 Pattern = Literal["star", "dense", "local", "streaming", "ring"]
@@ -58,14 +58,22 @@ class StarConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.block is not None and (
-            self.block <= 0 or (self.block > 1 and not float(self.block).is_integer())
-        ):
+        if self.block is not None and not _is_block(self.block):
             raise ConfigError(
                 "block",
-                f"block {self.block}: give whole tokens (at least 1), or a fraction between 0 "
+                f"block {self.block!r}: give whole tokens (at least 1), or a fraction between 0 "
                 "and 1 of the document.",
             )
+        # A command line is checked option by option; a config made in Python only here.
+        for option in options(StarConfig):
+            value = getattr(self, option.name)
+            if option.choices and value not in option.choices:
+                choices = ", ".join(option.choices)
+                raise ConfigError(option.name, f"{option.flag}: {value!r} is not one of {choices}.")
+            if option.min is not None and value is not None and value < option.min:
+                raise ConfigError(
+                    option.name, f"{option.flag}: {value} is too small; at least {option.min}."
+                )
         if self.boundaries and self.block is not None:
             raise ConfigError("boundaries", "boundaries and block exclude each other; give one.")
         rising = all(a < b for a, b in zip((0, *self.boundaries), self.boundaries, strict=False))
@@ -93,6 +101,13 @@ class StarConfig:
         """These options without those of the action that inherits them."""
         names = [field.name for field in fields(StarConfig)]
         return StarConfig(**{name: getattr(self, name) for name in names})
+
+
+def _is_block(size: object) -> bool:
+    """True for whole tokens and for a fraction; NaN and truth values are neither."""
+    if isinstance(size, bool) or not isinstance(size, int | float):
+        return False
+    return 0 < size < 1 or (size >= 1 and float(size).is_integer())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,9 +166,11 @@ class RulerConfig(StarConfig, ModelOptions):
 class RaceConfig(StarConfig, ModelOptions):
     """Star against stock dense attention in one process, alternating."""
 
-    lengths: tuple[int, ...] = opt((4096,), "Context lengths, separated by commas.", unit="tokens")
+    lengths: tuple[int, ...] = opt(
+        (4096,), "Context lengths, separated by commas.", min=1, unit="tokens"
+    )
     repeats: int = opt(3, "Timed rounds of each arm; medians are compared.", min=1)
-    new_tokens: int = opt(64, "Tokens generated in each round.", min=1)
+    new_tokens: int = opt(64, "Tokens generated in each round.", min=2)
 
 
 PRESETS: dict[str, dict[str, Any]] = {

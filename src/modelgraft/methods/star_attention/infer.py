@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modelgraft.core.errors import InputError
+from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.language.chat import chat_frame, encode, split_chat
 from modelgraft.methods.star_attention.adapter.cache import StarCache
 from modelgraft.methods.star_attention.adapter.encode import Report, encode_context, use_cache
 from modelgraft.methods.star_attention.adapter.hosts import Hosts, ProcessHosts
+from modelgraft.methods.star_attention.adapter.support import check_length
 from modelgraft.methods.star_attention.config import StarConfig
+
+MAX_NEW_TOKENS = 64
+_LAUNCHED = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ def star_generate(
         split_chat(tokenizer, [{"role": "user", "content": question}], document=document)
         for question in _checked(questions)
     ]
-    budget = generate_kwargs.setdefault("max_new_tokens", 64)
+    budget = generate_kwargs.setdefault("max_new_tokens", MAX_NEW_TOKENS)
     rounds = [len(prompt.query_ids) + budget for prompt in prompts]
     headroom = sum(rounds) + 8 * len(rounds) if follow_up else max(rounds)
     context = torch.tensor([prompts[0].context_ids], device=model.device)
@@ -79,27 +84,33 @@ def ask(
     follow_up: bool = False,
     **generate_kwargs: Any,
 ) -> list[Answer]:
-    """Answers from an encoded context; without `follow_up` the cache is rewound after each."""
+    """Answers from an encoded context; without `follow_up` each starts from the context alone.
+
+    Whatever the cache held behind its context is forgotten, before and after, also when it raises.
+    """
     frame = chat_frame(tokenizer)
+    generate_kwargs.setdefault("max_new_tokens", MAX_NEW_TOKENS)
+    cache.rewind()
     past = cache.context_ids
     answers = []
-    for number, question in enumerate(_checked(questions)):
-        opening = frame.between if follow_up and number else ""
-        ids = encode(tokenizer, opening, markup=True) if opening else []
-        ids += encode(tokenizer, question) + encode(tokenizer, frame.suffix, markup=True)
-        query = torch.tensor([ids], device=model.device)
-        start = time.perf_counter()
-        full = torch.cat([past, query], dim=1)
-        output = generate(model, cache, full, **generate_kwargs)
-        made = output[0, full.shape[1] :].tolist()
-        text = tokenizer.decode(made, skip_special_tokens=True)
-        seconds = time.perf_counter() - start
-        answers.append(Answer(question, text.strip(), tuple(made), len(ids), seconds))
-        if follow_up:
-            past = output[:, :-1] if _ended(model, made) else output
-        else:
-            cache.rewind()
-    if follow_up:
+    try:
+        for number, question in enumerate(_checked(questions)):
+            opening = frame.between if follow_up and number else ""
+            ids = encode(tokenizer, opening, markup=True) if opening else []
+            ids += encode(tokenizer, question) + encode(tokenizer, frame.suffix, markup=True)
+            query = torch.tensor([ids], device=model.device)
+            start = time.perf_counter()
+            full = torch.cat([past, query], dim=1)
+            output = generate(model, cache, full, **generate_kwargs)
+            made = output[0, full.shape[1] :].tolist()
+            text = tokenizer.decode(made, skip_special_tokens=True)
+            seconds = time.perf_counter() - start
+            answers.append(Answer(question, text.strip(), tuple(made), len(ids), seconds))
+            if follow_up:
+                past = output[:, :-1] if _ended(model, made) else output
+            else:
+                cache.rewind()
+    finally:
         cache.rewind()
     return answers
 
@@ -112,12 +123,8 @@ def dense_answer(
     prompt = split_chat(tokenizer, messages, document=document)
     ids = torch.tensor([[*prompt.context_ids, *prompt.query_ids]], device=model.device)
     start = time.perf_counter()
-    output = model.generate(
-        ids,
-        attention_mask=torch.ones_like(ids),
-        pad_token_id=_pad_token(model),
-        **{"do_sample": False, **generate_kwargs},
-    )
+    defaults = {"attention_mask": torch.ones_like(ids), "pad_token_id": _pad_token(model)}
+    output = model.generate(ids, **{"do_sample": False, **defaults, **generate_kwargs})
     made = output[0, ids.shape[1] :].tolist()
     text = tokenizer.decode(made, skip_special_tokens=True)
     seconds = time.perf_counter() - start
@@ -127,57 +134,110 @@ def dense_answer(
 def generate(model: Any, cache: StarCache, input_ids: Tensor, **generate_kwargs: Any) -> Tensor:
     """The model's own `generate` on [context | query] ids [b, t] with the encoded context.
 
-    Greedy unless told otherwise. With several hosts every process calls it, and each token is the
-    query host's. Beam search needs a cache in one place, so it is refused with several hosts.
+    Greedy unless told otherwise. Several queries over one context are rows of a batch, padded
+    between context and query and masked there. With several hosts every process calls it, and all
+    choose from the query host's scores with its random numbers. Beam search and assisted decoding
+    need a cache in one place, so they are refused with several hosts.
     """
-    from transformers import StoppingCriteriaList
-
-    kwargs: dict[str, Any] = {"do_sample": False, **generate_kwargs}
+    kwargs: dict[str, Any] = dict(generate_kwargs)
+    config = kwargs.get("generation_config")
+    if config is None:
+        config = model.generation_config
+        kwargs = {"do_sample": False, "pad_token_id": _pad_token(model), **kwargs}
+    kwargs.setdefault("attention_mask", torch.ones_like(input_ids))
+    _check_prompt(cache, input_ids, kwargs["attention_mask"])
+    new_tokens = kwargs.get("max_new_tokens", config.max_new_tokens) or 0
+    length = input_ids.shape[1] + new_tokens
+    check_length(model, length, allow_extrapolation=cache.allow_extrapolation)
     if cache.hosts is not None:
-        if kwargs.get("num_beams", 1) > 1 or kwargs.get("assistant_model") is not None:
-            raise InputError("beam search and assisted decoding need one host.")
-        criteria = [*(kwargs.get("stopping_criteria") or []), _TokensOfQueryHost(cache.hosts)]
-        # First in the list: what the other criteria see is already the query host's token.
-        kwargs["stopping_criteria"] = StoppingCriteriaList(criteria[-1:] + criteria[:-1])
+        _stay_in_step(model, cache.hosts, config, kwargs)
     with use_cache(model, cache):
-        return model.generate(
-            input_ids,
-            attention_mask=torch.ones_like(input_ids),
-            past_key_values=cache,
-            pad_token_id=_pad_token(model),
-            **kwargs,
+        return model.generate(input_ids, past_key_values=cache, **kwargs)
+
+
+def _check_prompt(cache: StarCache, input_ids: Tensor, attention_mask: Tensor) -> None:
+    known = cache.context_ids
+    opening = input_ids[:, : cache.num_tokens].to(known.device)
+    if not torch.equal(opening, known.repeat_interleave(len(opening) // len(known), dim=0)):
+        raise InputError(
+            "input_ids do not begin with the encoded context.\n"
+            "  Give [context | query], or encode this context."
+        )
+    if input_ids.shape[1] <= cache.get_seq_length():
+        raise InputError(
+            f"the query is empty: input_ids have {input_ids.shape[1]} tokens and the cache holds "
+            f"{cache.get_seq_length()}.\n  Append the query's tokens, or rewind the cache."
+        )
+    covered = attention_mask if cache.hosts is not None else attention_mask[:, : cache.num_tokens]
+    if not covered.all():
+        raise InputError(
+            "attention_mask hides tokens of the encoded context"
+            + (", or of a query on several hosts" if cache.hosts is not None else "")
+            + ".\n  All of them were encoded and are attended to: encode a context without padding."
         )
 
 
-class _TokensOfQueryHost:
-    """Replaces the token just chosen by the query host's, so sampling stays in step."""
+def _stay_in_step(model: Any, hosts: Hosts, config: Any, kwargs: dict[str, Any]) -> None:
+    """Have every host choose the query host's tokens."""
+    from transformers import LogitsProcessorList
+
+    beams = kwargs.get("num_beams", config.num_beams) or 1
+    lookup = kwargs.get("prompt_lookup_num_tokens", config.prompt_lookup_num_tokens)
+    if beams > 1 or lookup or kwargs.get("assistant_model") is not None:
+        raise InputError("beam search and assisted decoding need one host.")
+    custom = kwargs.get("logits_processor") or []
+    kwargs["logits_processor"] = LogitsProcessorList([*custom, _ScoresOfQueryHost(hosts)])
+    if kwargs.get("do_sample", config.do_sample):
+        on_gpu = model.device.type == "cuda"
+        state = torch.cuda.get_rng_state(model.device) if on_gpu else torch.get_rng_state()
+        state = state.to(model.device)
+        hosts.broadcast(state, hosts.size - 1)
+        if on_gpu:
+            torch.cuda.set_rng_state(state.cpu(), model.device)
+        else:
+            torch.set_rng_state(state)
+
+
+class _ScoresOfQueryHost:
+    """Replaces the scores by the query host's: no rounding and no end of text parts the hosts."""
 
     def __init__(self, hosts: Hosts) -> None:
         self.hosts = hosts
 
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        token = input_ids[:, -1].contiguous()
-        self.hosts.broadcast(token, self.hosts.size - 1)
-        input_ids[:, -1] = token
-        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self.hosts.broadcast(scores, self.hosts.size - 1)
+        return scores
 
 
 def open_hosts() -> ProcessHosts | None:
-    """The processes that torchrun or accelerate launch started, or None when there is one."""
-    import os
+    """The processes that torchrun or accelerate launch started, or None when there is one.
 
+    On GPUs each process takes the one of its local rank; call it before a model is loaded.
+    """
     import torch.distributed as dist
 
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return None
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        missing = [name for name in _LAUNCHED if name not in os.environ]
+        if missing:
+            raise ConfigError(
+                "",
+                f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but {', '.join(missing)} is not set: "
+                "the other processes cannot be found.\n  Start with torchrun --nproc-per-node N or "
+                "accelerate launch, or unset WORLD_SIZE.",
+            )
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     return ProcessHosts()
 
 
 def _checked(questions: Sequence[str]) -> Sequence[str]:
     if isinstance(questions, str):
         raise TypeError("questions is a list of texts, not one text")
+    if not questions:
+        raise InputError("questions: there is none; ask something.")
     for number, question in enumerate(questions, start=1):
         if not question.strip():
             raise InputError(f"question {number} is empty; ask something.")

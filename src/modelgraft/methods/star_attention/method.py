@@ -52,7 +52,8 @@ class Plan:
     def is_dense(self) -> bool:
         """True when the blocks together see what dense attention sees (m = 1, or m = 2, a = b)."""
         whole_first = self.anchor == len(self.blocks[0]) and self.config.anchor_mode == "first"
-        return len(self.blocks) == 1 or (len(self.blocks) == 2 and whole_first)
+        whole = len(self.blocks) == 1 and self.config.pattern != "streaming"
+        return whole or (len(self.blocks) == 2 and whole_first)
 
     def of_host(self, host: int) -> tuple[Block, ...]:
         """The blocks that one host encodes, in order."""
@@ -193,6 +194,7 @@ def ring_attention(
     Tokens are split over `hosts`; the keys of host j visit host i for j <= i and the parts are
     merged by log-sum-exp. Runs on one device: it states the numbers, not the communication.
     """
+    hosts = min(hosts, key.shape[2])
     bounds = [int(run[0]) for run in torch.tensor_split(torch.arange(key.shape[2]), hosts)]
     bounds.append(key.shape[2])
     outputs = []
@@ -249,6 +251,9 @@ def plan_cost(shape: ModelShape, plan: Plan, *, hosts: int = 1) -> Cost:
     anchor and the halo, and every host but the first encodes the anchor once unless it is
     broadcast; a recomputed anchor (the official code) is run again for each block.
     """
+    if plan.config.pattern == "streaming":
+        flops = _streaming_flops(shape, plan)
+        return Cost(flops, flops)
     shared = plan.config.anchor_compute != "recompute" and is_shareable(plan.config)
     once = _block_flops(shape, plan.anchor, 0) if plan.config.anchor_compute == "shared" else 0.0
     busy = {block.host for block in plan.blocks} - {0}
@@ -264,6 +269,13 @@ def plan_cost(shape: ModelShape, plan: Plan, *, hosts: int = 1) -> Cost:
 def is_shareable(config: StarConfig) -> bool:
     """True when every block's anchor equals the one inside block 1, so it is encoded once."""
     return config.anchor_mode in ("first", "none") and config.anchor_positions == "first"
+
+
+def _streaming_flops(shape: ModelShape, plan: Plan) -> float:
+    """Dense until sinks and window are full, then as many keys for every further token."""
+    seen = min(plan.num_tokens, plan.config.sinks + plan.config.window)
+    rest = plan.num_tokens - seen
+    return _block_flops(shape, seen, 0) + rest * (2 * shape.parameters + shape.pair_flops * seen)
 
 
 def _block_flops(shape: ModelShape, tokens: int, prefix: int) -> float:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from modelgraft.core.errors import InputError
 from modelgraft.methods.star_attention.adapter.hosts import Hosts
 from modelgraft.methods.star_attention.adapter.support import decoder_of, model_shape
 from modelgraft.methods.star_attention.method import Plan
@@ -81,16 +82,24 @@ class StarLayer(CacheLayerMixin):
     ) -> tuple[Tensor, Tensor]:
         """Append in place and return all keys and values of this host."""
         added = key_states.shape[2]
+        self._fit_batch(key_states.shape[0])
         if not self.grows:
             self.offset += added
             return self.slice(0, self.length)
-        batch = key_states.shape[0]
-        if batch != self._key_buffer.shape[0]:
-            self.batch_repeat_interleave(batch // self._key_buffer.shape[0])
         if self.length + added > self.capacity:
             self.reserve(self.length + added + _GROWTH)
         self.write(self.length, key_states, value_states)
         return self.slice(0, self.length)
+
+    def _fit_batch(self, batch: int) -> None:
+        own = self._key_buffer.shape[0]
+        if batch % own:
+            raise ValueError(
+                f"{batch} sequences cannot go on from a cache of {own}; after several answers at "
+                "once, rewind it"
+            )
+        if batch != own:
+            self.batch_repeat_interleave(batch // own)
 
     def truncate(self, length: int) -> None:
         """Forget every entry from `length` on."""
@@ -111,7 +120,12 @@ class StarLayer(CacheLayerMixin):
 
     def crop(self, tokens_to_remove: int) -> None:
         """Remove the last `-tokens_to_remove` entries, as transformers' layers do."""
-        self.truncate(self.length - abs(tokens_to_remove))
+        if tokens_to_remove > 0:
+            raise ValueError(f"crop takes minus the number of entries, got {tokens_to_remove}")
+        if self.grows:
+            self.truncate(self.length + tokens_to_remove)
+        else:
+            self.offset += tokens_to_remove
 
     def _map(self, function: Any) -> None:
         self._key_buffer = function(self._key_buffer)
@@ -139,7 +153,8 @@ class StarCache(Cache):
     """An encoded context: a transformers cache that stock `generate` takes as `past_key_values`.
 
     `context_ids` [b, n] are the tokens it stands for, `plan` says how they were cut, `headroom`
-    for how many more tokens it was sized, `hosts` who shares it (None: one process). After
+    for how many more tokens it was sized, `hosts` who shares it (None: one process), and
+    `allow_extrapolation` whether answers may pass the length the model was made for. After
     encoding it holds exactly n entries per layer (over all hosts); generation appends to it, and
     `rewind` returns to the state after encoding, so many questions can share one encoding.
     """
@@ -147,12 +162,19 @@ class StarCache(Cache):
     layers: list[Any]  # StarLayer; the stock class allows a union that has no common interface
 
     def __init__(
-        self, layers: Sequence[StarLayer], context_ids: Tensor, plan: Plan, *, headroom: int = 0
+        self,
+        layers: Sequence[StarLayer],
+        context_ids: Tensor,
+        plan: Plan,
+        *,
+        headroom: int = 0,
+        allow_extrapolation: bool = False,
     ) -> None:
         super().__init__(layers=list(layers))
         self.context_ids = context_ids
         self.plan = plan
         self.headroom = headroom
+        self.allow_extrapolation = allow_extrapolation
         self.hosts: Hosts | None = None
 
     @property
@@ -167,15 +189,13 @@ class StarCache(Cache):
 
     def rewind(self) -> None:
         """Forget the query and everything generated after it."""
+        if self.get_seq_length() < self.num_tokens:
+            raise InputError("this cache no longer holds its whole context; encode it again.")
         for layer in self.layers:
-            added = layer.get_seq_length() - self.num_tokens
-            if layer.grows:
-                layer.truncate(layer.length - added)
-                if layer.keys.shape[0] != self.context_ids.shape[0]:
-                    repeats = layer.keys.shape[0] // self.context_ids.shape[0]
-                    layer._map(lambda buffer, step=repeats: buffer[::step])
-            else:
-                layer.offset -= added
+            layer.crop(self.num_tokens - layer.get_seq_length())
+            repeats = layer.keys.shape[0] // self.context_ids.shape[0]
+            if repeats > 1:
+                layer._map(lambda buffer, step=repeats: buffer[::step])
 
 
 def empty_layers(model: Any, batch: int, capacity: int, *, grows: bool = True) -> list[StarLayer]:

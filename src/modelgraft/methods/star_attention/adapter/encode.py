@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from modelgraft.core.errors import ConfigError, InputError
+from modelgraft.core.errors import ConfigError, InputError, UnsupportedModel
 from modelgraft.core.seeds import rng_seed
 from modelgraft.methods.star_attention.adapter.cache import StarCache, StarLayer, empty_layers
 from modelgraft.methods.star_attention.adapter.hosts import Hosts
@@ -18,8 +18,10 @@ from modelgraft.methods.star_attention.adapter.support import (
     check_length,
     check_model,
     decoder_of,
+    has_moving_rope,
     pinned_rope,
     supports_split_kernel,
+    text_config,
 )
 from modelgraft.methods.star_attention.config import StarConfig
 from modelgraft.methods.star_attention.method import (
@@ -73,7 +75,9 @@ def encode_context(
     grows = rank == size - 1
     own = sum(len(block) for block in plan.of_host(rank))
     layers = empty_layers(model, len(context_ids), own + (headroom if grows else 0), grows=grows)
-    cache = StarCache(layers, context_ids, plan, headroom=headroom)
+    cache = StarCache(
+        layers, context_ids, plan, headroom=headroom, allow_extrapolation=allow_extrapolation
+    )
     cache.hosts = hosts if size > 1 else None
     split = kernel == "split" or (kernel == "auto" and supports_split_kernel(model))
     encoder = _Encoder(model, cache, rank, split)
@@ -88,17 +92,23 @@ def append_context(model: Any, cache: StarCache, context_ids: Tensor) -> None:
     """Encode further blocks [b, t] behind an encoded context (our extension of the method).
 
     They see the same anchor and take the following positions. Call it before any query, or after
-    `cache.rewind()`; one process only.
+    `cache.rewind()`; one process only. When it raises, the cache is as it was.
     """
     if cache.get_seq_length() != cache.num_tokens or cache.hosts is not None:
         raise ConfigError("", "more context can only follow an encoding without query: rewind it.")
     if cache.plan.config.pattern != "star" or not is_shareable(cache.plan.config):
         raise ConfigError("", "only a star encoding with the method's own anchor can be continued.")
+    if has_moving_rope(model):
+        raise UnsupportedModel(
+            "the RoPE of this model depends on the whole length, so an encoding cannot grow.\n"
+            "  Encode the whole context at once."
+        )
     _check_ids(model, context_ids)
-    old = cache.plan
+    old, old_ids = cache.plan, cache.context_ids
     size = len(old.blocks[0])
     total = old.num_tokens + context_ids.shape[1]
-    check_length(model, total, allow_extrapolation=False)
+    length = total + cache.headroom
+    check_length(model, length, allow_extrapolation=cache.allow_extrapolation)
     starts = range(old.num_tokens, total, size)
     added = tuple(Block(start, min(start + size, total), 0) for start in starts)
     cache.context_ids = torch.cat([cache.context_ids, context_ids], dim=1)
@@ -106,23 +116,52 @@ def append_context(model: Any, cache: StarCache, context_ids: Tensor) -> None:
     for layer in cache.layers:
         layer.reserve(total + cache.headroom)
     encoder = _Encoder(model, cache, 0, supports_split_kernel(model))
-    with torch.no_grad(), pinned_rope(model, total + cache.headroom):
-        encoder.run(None, skip=len(old.blocks))
+    try:
+        with torch.no_grad():
+            encoder.run(None, skip=len(old.blocks))
+    except BaseException:
+        cache.plan, cache.context_ids = old, old_ids
+        for layer in cache.layers:
+            layer.truncate(old.num_tokens)
+        raise
 
 
 def _check_ids(model: Any, context_ids: Tensor) -> None:
-    if context_ids.dim() != 2 or context_ids.shape[1] == 0 or context_ids.is_floating_point():
+    if not isinstance(context_ids, Tensor):
+        raise InputError(
+            f"the context must be a tensor of token ids, got {type(context_ids).__name__}.\n"
+            "  Encode contexts of different length one by one."
+        )
+    if (
+        context_ids.dim() != 2
+        or context_ids.numel() == 0
+        or context_ids.dtype not in (torch.int64, torch.int32)
+    ):
         raise InputError(
             f"the context must be token ids of shape [batch, tokens], got "
             f"{tuple(context_ids.shape)} {context_ids.dtype}.\n"
             "  For an empty context call the model's generate with the query alone."
         )
-    pad, begin = model.config.pad_token_id, model.config.bos_token_id
-    if pad is not None and pad != begin and len(context_ids) > 1:
-        padded = (context_ids[:, 0] == pad).nonzero()
-        if len(padded):
+    low, high = (int(bound) for bound in context_ids.aminmax())
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    if low < 0 or high >= vocabulary:
+        raise InputError(
+            f"the context holds token {low if low < 0 else high}, but the model knows 0 to "
+            f"{vocabulary - 1}.\n  Tokenise it with the model's own tokenizer."
+        )
+    if len(context_ids) > 1:
+        _check_padding(text_config(model), context_ids)
+
+
+def _check_padding(config: Any, context_ids: Tensor) -> None:
+    pad, end = config.pad_token_id, config.eos_token_id
+    ends = end if isinstance(end, list) else [end]
+    # A token that also begins or ends a text is no sign of padding there.
+    for word, column, meant in (("starts", 0, [config.bos_token_id]), ("ends", -1, ends)):
+        padded = (context_ids[:, column] == pad).nonzero() if pad is not None else []
+        if len(padded) and pad not in meant:
             raise InputError(
-                f"context {int(padded[0])} starts with the padding token {pad}.\n"
+                f"context {int(padded[0])} {word} with the padding token {pad}.\n"
                 "  Padding inside a context would be encoded as text: batch contexts of equal "
                 "length, or encode them one by one."
             )
@@ -139,6 +178,7 @@ class _BlockLayer(CacheLayerMixin):
         super().__init__()
         self.target, self.start, self.keep, self.split = target, start, keep, split
         self.prefix: list[tuple[Tensor, Tensor]] = []
+        self.given: tuple[Tensor, ...] = ()
         self.before_store: Callable[[], None] | None = None
         self.after_store: Callable[[], None] | None = None
         self.is_initialized = True
@@ -155,7 +195,8 @@ class _BlockLayer(CacheLayerMixin):
         if self.after_store is not None:
             self.after_store()
         if self.split:
-            return key_states, value_states
+            self.given = (key_states, value_states)
+            return self.given
         rows = key_states.shape[0]
         keys = [*(_rows(k, rows) for k, _ in self.prefix), key_states]
         values = [*(_rows(v, rows) for _, v in self.prefix), value_states]
@@ -331,10 +372,25 @@ class _Encoder:
 def _split(layers: list[_BlockLayer]) -> Callable[..., tuple[Tensor, None]]:
     """Causal inside the block, unmasked to what lies before it, merged by log-sum-exp."""
 
-    def attention(module: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any, **kwargs: Any):
+    def attention(
+        module: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Any = None,
+        **kwargs: Any,
+    ):
+        layer = layers[module.layer_idx]
+        given, layer.given = layer.given, ()
+        if attention_mask is not None or [id(t) for t in given] != [id(key), id(value)]:
+            raise UnsupportedModel(
+                f"{type(module).__name__} has a mask of its own, or changes keys and values after "
+                "they are cached, so anchor and block cannot be merged.\n  Encode with "
+                'kernel="stock".'
+            )
         scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
         parts = [attend(query, key, value, scale=scale, causal=True)]
-        for keys, values in layers[module.layer_idx].prefix:
+        for keys, values in layer.prefix:
             rows = (_rows(t, query.shape[0]) for t in (keys, values))
             parts.append(attend(query, *rows, scale=scale))
         return merge_attention(parts).output.transpose(1, 2), None

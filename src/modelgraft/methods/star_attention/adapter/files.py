@@ -10,13 +10,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from modelgraft.core.errors import InputError
+from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.core.files import atomic_folder, dump_json, read_json, require_space, write_json
 from modelgraft.core.options import build, flatten
-from modelgraft.methods.star_attention.adapter.cache import StarCache, empty_layers
-from modelgraft.methods.star_attention.adapter.support import rope_parameters, text_config
+from modelgraft.methods.star_attention.adapter.cache import StarCache, StarLayer, empty_layers
+from modelgraft.methods.star_attention.adapter.support import (
+    check_model,
+    rope_parameters,
+    text_config,
+)
 from modelgraft.methods.star_attention.config import StarConfig
-from modelgraft.methods.star_attention.method import plan_blocks
+from modelgraft.methods.star_attention.method import Block, Plan
 from modelgraft.nn.weights import plain_os_errors
 
 FORMAT = 1
@@ -74,6 +78,9 @@ def save_cache(cache: StarCache, model: Any, folder: Path) -> None:
                 "context": ids_hash(cache.context_ids),
                 "config": flatten(cache.plan.config),
                 "num_tokens": cache.num_tokens,
+                "block_ends": [block.end for block in cache.plan.blocks],
+                "anchor": cache.plan.anchor,
+                "warnings": list(cache.plan.warnings),
                 "headroom": cache.headroom,
                 "dtype": str(model.dtype).removeprefix("torch."),
                 "rope": rope_parameters(config),
@@ -87,19 +94,29 @@ def load_cache(
     *,
     context_ids: torch.Tensor | None = None,
     config: StarConfig | None = None,
+    allow_extrapolation: bool = False,
 ) -> StarCache:
     """The context saved in `folder`, checked against `model` and, when given, text and config.
 
     Raises `InputError` naming what differs; nothing of another model, text or config is used.
     """
+    check_model(model)
     described = read_json(folder / "cache.json", "the description of an encoded document")
     if not isinstance(described, dict) or described.get("format") != FORMAT:
         raise InputError(f"{folder}/cache.json: not an encoded document of format {FORMAT}.")
-    saved = build(StarConfig, described["config"])
+    try:
+        plan, headroom = _plan(described), int(described["headroom"])
+        text, weights = described["context"], described["model"]
+    except (KeyError, TypeError, ValueError, IndexError, ConfigError) as error:
+        raise InputError(
+            f"{folder}/cache.json: damaged, {type(error).__name__}: {error}.\n  Delete the folder "
+            "and encode again."
+        ) from None
+    saved = plan.config
     differing = []
-    if described["model"] != model_fingerprint(model):
+    if weights != model_fingerprint(model):
         differing.append("the model (its weights, adapter or number type)")
-    if context_ids is not None and described["context"] != ids_hash(context_ids):
+    if context_ids is not None and text != ids_hash(context_ids):
         differing.append("the document or its tokenisation")
     if config is not None and flatten(config) != flatten(saved):
         names = [k for k, v in flatten(config).items() if v != flatten(saved)[k]]
@@ -109,22 +126,35 @@ def load_cache(
             f"{folder}: this encoding belongs to something else; {' and '.join(differing)} "
             "differ.\n  Choose another --cache folder to encode again."
         )
-    return _read(model, folder, saved, described)
+    ids, layers = _read(model, folder, text, plan.num_tokens, headroom)
+    return StarCache(layers, ids, plan, headroom=headroom, allow_extrapolation=allow_extrapolation)
 
 
-def _read(model: Any, folder: Path, config: StarConfig, described: dict[str, Any]) -> StarCache:
+def _plan(described: dict[str, Any]) -> Plan:
+    ends = [int(end) for end in described["block_ends"]]
+    starts = [0, *ends[:-1]]
+    blocks = tuple(Block(start, end, 0) for start, end in zip(starts, ends, strict=True))
+    config = build(StarConfig, described["config"])
+    return Plan(ends[-1], blocks, int(described["anchor"]), config, tuple(described["warnings"]))
+
+
+def _read(
+    model: Any, folder: Path, text: str, num_tokens: int, headroom: int
+) -> tuple[torch.Tensor, list[StarLayer]]:
     path = folder / "cache.safetensors"
     try:
         with safe_open(path, framework="pt") as file:
             ids = file.get_tensor("context_ids")
-            if ids_hash(ids) != described["context"]:
+            if ids_hash(ids) != text or ids.shape[1] != num_tokens:
                 raise InputError(f"{path}: its tokens do not match cache.json.")
-            plan = plan_blocks(ids.shape[1], config)
-            headroom = int(described["headroom"])
-            layers = empty_layers(model, len(ids), ids.shape[1] + headroom)
+            layers = empty_layers(model, len(ids), num_tokens + headroom)
             for index, layer in enumerate(layers):
                 names = (f"layers.{index}.key", f"layers.{index}.value")
-                layer.write(0, *(file.get_tensor(name) for name in names))
+                pair = [file.get_tensor(name) for name in names]
+                room = layer.slice(0, num_tokens)
+                if [t.shape for t in pair] != [t.shape for t in room]:
+                    raise InputError(f"{path}: {names[0]} or {names[1]} has another shape.")
+                layer.write(0, *pair)
     except (OSError, RuntimeError, KeyError, SafetensorError) as error:
         raise InputError(f"{path}: not a readable encoding: {error}.") from None
-    return StarCache(layers, ids.to(model.device), plan, headroom=headroom)
+    return ids.to(model.device), layers

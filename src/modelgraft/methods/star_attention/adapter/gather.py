@@ -44,4 +44,10 @@ def gather_cache(cache: StarCache) -> StarCache | None:
             whole.write(start, *pair)
             start += length
         layers.append(whole)
-    return StarCache(layers, cache.context_ids, cache.plan, headroom=cache.headroom)
+    return StarCache(
+        layers,
+        cache.context_ids,
+        cache.plan,
+        headroom=cache.headroom,
+        allow_extrapolation=cache.allow_extrapolation,
+    )

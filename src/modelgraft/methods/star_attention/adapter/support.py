@@ -12,6 +12,7 @@ from modelgraft.core.errors import ConfigError, UnsupportedModel
 from modelgraft.methods.star_attention.method import ModelShape
 
 _MOVING_ROPE = ("dynamic", "longrope")
+_ROPE_STATE = ("rope_type", "inv_freq", "attention_scaling", "max_seq_len_cached")
 _POSITION_BIASES = ("alibi", "use_alibi", "relative_attention_num_buckets", "position_bias")
 
 
@@ -54,8 +55,12 @@ def check_model(model: Any) -> None:
         faults.append("it uses multimodal RoPE")
     if getattr(config, "kv_lora_rank", None):
         faults.append("it caches latent keys (MLA)")
+    if not rope:
+        faults.append("its positions are not rotary")
     if not hasattr(config, "num_attention_heads"):
         faults.append("it has no attention heads")
+    if not isinstance(getattr(decoder_of(model), "layers", None), torch.nn.ModuleList):
+        faults.append("its decoder is not a list of layers")
     if faults:
         raise UnsupportedModel(
             f"{type(model).__name__} cannot carry Star Attention: {'; '.join(faults)}.\n"
@@ -112,18 +117,24 @@ def pinned_rope(model: Any, num_tokens: int) -> Generator[None]:
     "dynamic" and "longrope" choose frequencies from the largest position of each forward, so
     early blocks would be rotated otherwise than late ones. Other types are left alone.
     """
-    rotary = [module for module in model.modules() if _moves(module)]
+    rotary: list[Any] = [module for module in model.modules() if _moves(module)]
+    before = [{name: getattr(module, name) for name in _ROPE_STATE} for module in rotary]
     for module in rotary:
+        module.max_seq_len_cached = 0  # else a longer text seen before would decide
         position = torch.tensor([[num_tokens - 1]], device=module.inv_freq.device)
         module(torch.zeros(1, device=module.inv_freq.device), position)
-    before = [module.rope_type for module in rotary]
-    for module in rotary:
         module.rope_type = "pinned"
     try:
         yield
     finally:
-        for module, kind in zip(rotary, before, strict=True):
-            module.rope_type = kind
+        for module, state in zip(rotary, before, strict=True):
+            for name, value in state.items():
+                setattr(module, name, value)
+
+
+def has_moving_rope(model: Any) -> bool:
+    """True when the RoPE frequencies depend on the length of the whole sequence."""
+    return any(_moves(module) for module in model.modules())
 
 
 def _moves(module: torch.nn.Module) -> bool:

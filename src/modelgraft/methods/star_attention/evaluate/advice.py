@@ -75,13 +75,15 @@ def advise(
     """
     size = max(1, -(-num_tokens // 4))
     said = [f"a quarter of the context is {size} tokens, the paper's choice up to 128K"]
+    # The advice is on one size for all blocks, with the anchor it brings along.
+    plain = replace(config, boundaries=(), anchor=None)
     while limit_bytes is not None and size > SMALLEST_BLOCK:
-        plan = plan_blocks(num_tokens, replace(config, block=size), hosts=hosts)
+        plan = plan_blocks(num_tokens, replace(plain, block=size), hosts=hosts)
         if memory_bytes(shape, plan, hosts=hosts) <= limit_bytes:
             break
         size = max(SMALLEST_BLOCK, size // 2)
     if limit_bytes is not None:
-        plan = plan_blocks(num_tokens, replace(config, block=size), hosts=hosts)
+        plan = plan_blocks(num_tokens, replace(plain, block=size), hosts=hosts)
         need = memory_bytes(shape, plan, hosts=hosts)
         verb = "fits" if need <= limit_bytes else "still exceeds"
         said.append(f"a block of {size} {verb} {limit_bytes / 1e9:.1f} GB: {need / 1e9:.1f} GB")

@@ -44,14 +44,27 @@ class _Clock(StoppingCriteria):
 
 
 def race_lap(
-    model: Any, input_ids: Tensor, num_query: int, config: StarConfig | None, new_tokens: int
+    model: Any,
+    input_ids: Tensor,
+    num_query: int,
+    config: StarConfig | None,
+    new_tokens: int,
+    *,
+    allow_extrapolation: bool = False,
 ) -> Lap:
     """Generate exactly `new_tokens` after `input_ids` [1, n + num_query] and time it.
 
     With a config the first n tokens are encoded by Star Attention; None is the stock model's
     `generate` with its own dynamic cache.
     """
-    return timed_run(model, input_ids, num_query, config, new_tokens).lap
+    return timed_run(
+        model,
+        input_ids,
+        num_query,
+        config,
+        new_tokens,
+        allow_extrapolation=allow_extrapolation,
+    ).lap
 
 
 @dataclass(frozen=True)
@@ -64,7 +77,13 @@ class TimedRun:
 
 
 def timed_run(
-    model: Any, input_ids: Tensor, num_query: int, config: StarConfig | None, new_tokens: int
+    model: Any,
+    input_ids: Tensor,
+    num_query: int,
+    config: StarConfig | None,
+    new_tokens: int,
+    *,
+    allow_extrapolation: bool = False,
 ) -> TimedRun:
     """A lap as `race_lap` times it, with what it produced."""
     clock = _Clock()
@@ -90,7 +109,13 @@ def timed_run(
         else:
             context = input_ids[:, : input_ids.shape[1] - num_query]
             headroom = num_query + new_tokens
-            cache = encode_context(model, context, config, headroom=headroom)
+            cache = encode_context(
+                model,
+                context,
+                config,
+                headroom=headroom,
+                allow_extrapolation=allow_extrapolation,
+            )
             output = generate(model, cache, input_ids, **kwargs)
     times = clock.times
     pace = (times[-1] - times[0]) / max(1, len(times) - 1)

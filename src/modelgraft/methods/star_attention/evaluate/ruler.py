@@ -40,11 +40,11 @@ class Prediction:
 
 
 def task_names(names: Sequence[str], *, has_squad: bool, has_hotpot: bool) -> list[str]:
-    """The tasks meant by `names`; "all" is RULER's thirteen, with invented questions standing in
-    for qa_1 and qa_2 where their file is missing."""
+    """The tasks meant by `names`, each one or several with commas; "all" is RULER's thirteen, with
+    invented questions standing in for qa_1 and qa_2 where their file is missing."""
     known = [*ruler.TASKS, *babilong.TASKS]
     found: list[str] = []
-    for name in names:
+    for name in [part.strip() for text in names for part in text.split(",")]:
         if name == "all":
             brought = {"qa_1": has_squad, "qa_2": has_hotpot}
             found += [
@@ -54,7 +54,9 @@ def task_names(names: Sequence[str], *, has_squad: bool, has_hotpot: bool) -> li
         elif name in known:
             found.append(name)
         else:
-            raise ConfigError("tasks", f"--tasks {name}: no such task; there are all, {known}.")
+            raise ConfigError(
+                "tasks", f"--tasks {name}: no such task; there are all, {', '.join(known)}."
+            )
     return list(dict.fromkeys(found))
 
 

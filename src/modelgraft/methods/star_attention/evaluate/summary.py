@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -111,6 +112,30 @@ def summarise(found: Sequence[Prediction], arms: Sequence[str]) -> Summary:
         if averages[0].stand_ins:
             remarks.append(f"Invented questions stand in: {', '.join(averages[0].stand_ins)}.")
     return Summary(tuple(numbers), rows, tuple(remarks))
+
+
+def prefill_plot(seconds: Mapping[str, Mapping[int, Sequence[float]]]) -> Plot:
+    """Prefill time against length, from arm -> context length -> seconds of each round."""
+    series = []
+    for arm, of_length in seconds.items():
+        lengths = sorted(of_length)
+        rounds = [sorted(of_length[length]) for length in lengths]
+        series.append(
+            Series(
+                arm,
+                lengths,
+                [statistics.median(each) for each in rounds],
+                [each[0] for each in rounds],
+                [each[-1] for each in rounds],
+            )
+        )
+    return Plot(
+        kind="line",
+        title="Prefill time against context length",
+        x=Axis("context (tokens)", log=True),
+        y=Axis("seconds", low=0),
+        series=series,
+    )
 
 
 def depth_plot(

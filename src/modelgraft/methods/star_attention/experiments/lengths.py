@@ -10,7 +10,7 @@ import torch
 from modelgraft.core.results import Number
 from modelgraft.core.runs import Run
 from modelgraft.evaluation.intervals import paired_bootstrap, wilson
-from modelgraft.evaluation.report import Axis, Plot, Series, Table
+from modelgraft.evaluation.report import Table
 from modelgraft.evaluation.reproduction import DOES_NOT_HOLD, HOLDS, Experiment, Findings
 from modelgraft.language.chat import encode
 from modelgraft.methods.star_attention.adapter.support import model_shape
@@ -20,7 +20,11 @@ from modelgraft.methods.star_attention.evaluate.likelihood import continuation_l
 from modelgraft.methods.star_attention.evaluate.race import Lap, timed_run
 from modelgraft.methods.star_attention.evaluate.ruler import reference_text, sample_prompt
 from modelgraft.methods.star_attention.evaluate.scores import score
-from modelgraft.methods.star_attention.evaluate.summary import number, race_numbers
+from modelgraft.methods.star_attention.evaluate.summary import (
+    number,
+    prefill_plot,
+    race_numbers,
+)
 from modelgraft.methods.star_attention.experiments.subject import (
     REPLY_TOKENS,
     samples_of,
@@ -150,23 +154,11 @@ def _draw(run: Run, rows: list[list[Any]]) -> None:
         "answer NLL",
     )
     Table(columns, rows).save(run.add("table", "E2-laps.json", "Every timed round."))
-    lengths = sorted({row[0] for row in rows})
-    series = []
-    for arm in dict.fromkeys(row[1] for row in rows):
-        times = {n: [row[2] for row in rows if row[:2] == [n, arm]] for n in lengths}
-        middle = [sorted(times[n])[len(times[n]) // 2] for n in lengths]
-        series.append(
-            Series(arm, lengths, middle, [min(times[n]) for n in lengths],
-                   [max(times[n]) for n in lengths])
-        )  # fmt: skip
-    plot = Plot(
-        kind="line",
-        title="Prefill time against context length",
-        x=Axis("context (tokens)", log=True),
-        y=Axis("seconds", low=0),
-        series=series,
-    )
-    plot.save(run.add("plot", "E2-prefill.json", "Medians; bands from fastest to slowest round."))
+    seconds: dict[str, dict[int, list[float]]] = {}
+    for length, arm, prefill_s, *_ in rows:
+        seconds.setdefault(arm, {}).setdefault(length, []).append(prefill_s)
+    caption = "Medians; bands from fastest to slowest round."
+    prefill_plot(seconds).save(run.add("plot", "E2-prefill.json", caption))
 
 
 LENGTHS = Experiment(
