@@ -173,8 +173,10 @@ def run_and_show(job: Job, folder: Path, flags: ActionFlags) -> int:
     Under torchrun or accelerate launch the first process alone prints and keeps the run folder.
     """
     if int(os.environ.get("RANK", "0")) > 0:
-        with tempfile.TemporaryDirectory() as own:
-            perform(job, Path(own) / "run", quiet=True)
+        # When the first only shows an earlier result, nobody would meet this process.
+        if finished_result(folder, job.settings, job.record) is None:
+            with tempfile.TemporaryDirectory() as own:
+                perform(job, Path(own) / "run", quiet=True)
         return 0
     result = perform(job, folder, quiet=flags.quiet).result
     if flags.json:

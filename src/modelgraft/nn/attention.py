@@ -38,7 +38,7 @@ def merge_attention(parts: Sequence[Part]) -> Part:
         return parts[0]
     lse = torch.stack([part.lse for part in parts])
     total = torch.logsumexp(lse, dim=0)
-    weights = torch.exp(lse - _finite(total))
+    weights = _zero_unseen(torch.softmax(lse, dim=0), total)
     merged = torch.zeros_like(parts[0].output, dtype=weights.dtype)
     for weight, part in zip(weights, parts, strict=True):
         merged.addcmul_(weight.unsqueeze(-1), part.output.to(weight.dtype))
@@ -93,16 +93,16 @@ def attend_reference(
         if visible is not None:
             scores = scores.masked_fill(~visible[start : start + step], float("-inf"))
         lse = torch.logsumexp(scores, dim=-1)
-        weights = torch.exp(scores - _finite(lse).unsqueeze(-1))
+        weights = _zero_unseen(torch.softmax(scores, dim=-1), lse.unsqueeze(-1))
         outputs.append(weights @ values)
         lses.append(lse)
     output = torch.cat(outputs, dim=-2).reshape(b, h, q, d).to(query.dtype)
     return Part(output, torch.cat(lses, dim=-1).reshape(b, h, q))
 
 
-def _finite(lse: Tensor) -> Tensor:
-    """The log-sum-exp to subtract: 0 for a query that sees no key, so that its weights are 0."""
-    return lse.masked_fill(lse == float("-inf"), 0.0)
+def _zero_unseen(weights: Tensor, lse: Tensor) -> Tensor:
+    """The weights of a query that sees no key are 0, not the NaN of a softmax over nothing."""
+    return weights.masked_fill(lse == float("-inf"), 0.0)
 
 
 def _empty_lse(query: Tensor) -> Tensor:

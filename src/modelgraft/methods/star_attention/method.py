@@ -172,8 +172,8 @@ def streaming_attention(
         high = min(low + window, q)
         first = max(0, k - q + low - window + 1)
         last = k - q + high
-        index = torch.arange(max(first, sinks), last, device=key.device)
-        index = torch.cat([torch.arange(min(sinks, last), device=key.device), index])
+        recent = torch.arange(max(first, sinks), max(last, sinks), device=key.device)
+        index = torch.cat([torch.arange(min(sinks, last), device=key.device), recent])
         rows = torch.arange(k - q + low, last, device=key.device).unsqueeze(1)
         visible = (index <= rows) & ((index < sinks) | (rows - index < window))
         groups = query.shape[1] // key.shape[1]
