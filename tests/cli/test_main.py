@@ -321,3 +321,15 @@ def test_python_dash_m_is_the_command() -> None:
         [sys.executable, "-m", "modelgraft", "--version"], capture_output=True, text=True
     )
     assert (done.returncode, done.stdout) == (0, f"modelgraft {__version__}\n")
+
+
+def test_the_same_command_on_a_file_that_changed_is_refused_and_not_answered_from_before(
+    run: Run, thirteenth: Path
+) -> None:
+    Path("a.txt").write_text("one two")
+    words = ("thirteenth", "count", "a.txt", "--question", "two", "--out", "r")
+    assert run(*words)[0] == 0
+    assert "finished before" in run(*words)[2]
+    Path("a.txt").write_text("two two")
+    code, out, err = run(*words)
+    assert (code, out) == (2, "") and "a.txt: the content has changed" in err

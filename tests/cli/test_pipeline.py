@@ -201,3 +201,16 @@ def test_what_cannot_be_run_is_refused_in_words(
 def test_the_seed_of_a_recipe_is_checked_like_a_flag(run: Run, thirteenth: Path) -> None:
     Path("r.yaml").write_text("format: 1\nseed: x\nsteps: [{id: a, action: thirteenth wait}]\n")
     assert "r.yaml:2: --seed: 'x' is not a whole number" in run("run", "r.yaml")[2]
+
+
+def test_a_saved_config_whose_file_changed_is_refused_in_the_old_folder(
+    run: Run, thirteenth: Path
+) -> None:
+    Path("a.txt").write_text("one two")
+    words = ("--question", "two", "--out", "r")
+    assert run("thirteenth", "count", "a.txt", *words)[0] == 0
+    assert "finished before" in run("run", "r/config.json", "--out", "r")[2]
+    Path("a.txt").write_text("two two")
+    code, out, err = run("run", "r/config.json", "--out", "r")
+    assert (code, out) == (2, "") and "a.txt: the content has changed" in err
+    assert run("run", "r/config.json", "--out", "new")[0] == 0

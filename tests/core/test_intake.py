@@ -135,6 +135,14 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
         in_file("adapter_config__json", {"auto_map": {"AutoModel": "evil.M"}}),
         r"adapter_config\.json, key auto_map",
     ),
+    "adapter of another model": (
+        in_file("adapter_config__json", {"base_model_name_or_path": "someone/model"}),
+        "(?s)key base_model_name_or_path: refused: .*'someone/model'.*merge_and_unload",
+    ),
+    "adapter of a folder elsewhere": (
+        in_file("adapter_config__json", {"base_model_name_or_path": ".."}),
+        "key base_model_name_or_path",
+    ),
     "pickled adapter": (
         lambda folder: write_model(folder, adapter_config__json={}, adapter_model__bin=b"\x80"),
         "adapter_model.bin: refused",
@@ -417,3 +425,9 @@ def test_a_damaged_gguf_header_gives_an_input_error_or_passes(
         gguf_metadata(path)
     except InputError as error:
         assert str(path) in str(error)
+
+
+def test_an_adapter_whose_base_is_the_folder_itself_passes(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    write_model(folder, adapter_config__json={"base_model_name_or_path": str(folder)})
+    assert check_model_folder(folder).weights

@@ -11,13 +11,13 @@ import pytest
 
 from modelgraft.core.card import Card
 from modelgraft.core.errors import ConfigError, InputError
+from modelgraft.core.inputs import input_hashes
 from modelgraft.core.options import build, opt, options
 from modelgraft.core.recipes import (
     Recipe,
     Resolved,
     Setting,
     check_references,
-    input_hashes,
     preset_settings,
     read_recipe,
     resolve,

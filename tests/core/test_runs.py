@@ -26,6 +26,7 @@ from modelgraft.core.runs import (
     Settings,
     differences,
     finished_result,
+    made_by_other_code,
     open_run,
     set_aside,
 )
@@ -212,6 +213,57 @@ def test_a_changed_input_of_a_run_counts_as_a_difference(tmp_path: Path) -> None
     ]
 
 
+def test_an_input_that_is_gone_differs_and_one_that_only_now_is_there_does_not(
+    tmp_path: Path,
+) -> None:
+    with open_run(tmp_path / "r", record=RunRecord("m", "a", (), {}, {}, inputs={"a.txt": "1"})):
+        pass
+    now = RunRecord("m", "a", (), {}, {}, inputs={"b.txt": "2"})
+    assert differences(tmp_path / "r", Settings(), now) == ["a.txt: no longer there"]
+
+
+@pytest.mark.parametrize("change", [{"commit": "0123456789ab"}, {"versions": {"modelgraft": "0"}}])
+def test_a_run_of_another_version_or_commit_is_told_apart(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    assert not made_by_other_code(tmp_path / "r")
+    with open_run(tmp_path / "r"):
+        pass
+    assert not made_by_other_code(tmp_path / "r")
+    path = tmp_path / "r" / "run.json"
+    path.write_text(json.dumps(read_json(path) | change))
+    assert made_by_other_code(tmp_path / "r")
+
+
+def test_a_choice_is_made_once_and_kept_by_the_resumed_run(tmp_path: Path) -> None:
+    made = iter(["bfloat16", "second", "float32"])
+    with open_run(tmp_path / "r") as run:
+        assert run.choose_once("dtype", lambda: next(made)) == "bfloat16"
+        assert run.choose_once("other", lambda: next(made)) == "second"
+    with open_run(tmp_path / "r") as run:
+        assert run.choose_once("dtype", lambda: next(made)) == "bfloat16"
+    assert read_json(tmp_path / "r" / "choices.json") == {"dtype": "bfloat16", "other": "second"}
+    assert next(made) == "float32"
+
+
+def test_choices_that_were_damaged_are_named(tmp_path: Path) -> None:
+    with open_run(tmp_path / "r") as run:
+        (tmp_path / "r" / "choices.json").write_text("[]")
+        with pytest.raises(InputError, match="not the choices of a run"):
+            run.choose_once("dtype", lambda: "float32")
+
+
+def test_a_rejected_line_is_recorded_once_over_all_attempts(tmp_path: Path) -> None:
+    for line in (8, 9):
+        with open_run(tmp_path / "r") as run:
+            run.reject("a.jsonl", 7, "id-7", "no text")
+            run.reject("a.jsonl", 7, "id-7", "no text")
+            run.reject("b.jsonl", 7, "id-7", "no text")
+            run.reject("a.jsonl", line, "", "no text")
+    found = [(row["file"], row["line"]) for row in rows(tmp_path / "r" / "rejects.jsonl")]
+    assert found == [("a.jsonl", 7), ("b.jsonl", 7), ("a.jsonl", 8), ("a.jsonl", 9)]
+
+
 def test_a_run_set_aside_keeps_its_files_under_a_free_name(tmp_path: Path) -> None:
     for expected in ("r.before-1", "r.before-2"):
         with open_run(tmp_path / "r"):
@@ -233,6 +285,37 @@ def test_the_newest_checkpoint_that_verifies_is_found(tmp_path: Path) -> None:
         (tmp_path / "r" / "checkpoints" / "step-00000003" / "model").write_text("damaged")
         found = run.latest_checkpoint()
     assert found is not None and found.name == "step-00000002"
+
+
+def test_a_checkpoint_of_the_same_step_goes_only_when_the_new_one_is_whole(tmp_path: Path) -> None:
+    def fail(folder: Path) -> None:
+        save(folder, "half")
+        raise ValueError
+
+    with open_run(tmp_path / "r") as run:
+        saved = run.save_checkpoint(1, lambda folder: save(folder, "old"))
+        with pytest.raises(ValueError):
+            run.save_checkpoint(1, fail)
+        assert run.latest_checkpoint() == saved and (saved / "model").read_text() == "old"
+        assert run.save_checkpoint(1, lambda folder: save(folder, "new")) == saved
+        assert run.latest_checkpoint() == saved and (saved / "model").read_text() == "new"
+        assert list(saved.parent.iterdir()) == [saved]
+
+
+@pytest.mark.parametrize("old_is_there", [True, False])
+def test_a_kill_while_a_checkpoint_is_replaced_keeps_the_new_one(
+    tmp_path: Path, old_is_there: bool
+) -> None:
+    with open_run(tmp_path / "r") as run:
+        final = run.save_checkpoint(1, lambda folder: save(folder, "new"))
+    final.rename(final.with_name("step-00000001-fresh"))
+    if old_is_there:
+        with open_run(tmp_path / "other") as run:
+            old = run.save_checkpoint(1, lambda folder: save(folder, "old"))
+        old.rename(final)
+    with open_run(tmp_path / "r") as run:
+        assert run.latest_checkpoint() == final
+    assert (final / "model").read_text() == "new" and list(final.parent.iterdir()) == [final]
 
 
 def save(folder: Path, text: str) -> None:

@@ -285,8 +285,28 @@ def test_a_load_that_slows_both_arms_of_a_round_cancels():
     assert quiet == Interval(*(pytest.approx(value) for value in loaded))
 
 
-def test_three_rounds_give_the_range_of_the_ratios():
-    assert ratio_interval([3.0, 2.0, 4.0], [1, 1, 1]) == Interval(3.0, 2.0, 4.0, 3)
+def test_few_rounds_give_the_t_interval_of_the_log_ratios():
+    value, low, high, n = ratio_interval([3.0, 2.0, 4.0], [1, 1, 1])
+    logs = np.log([3.0, 2.0, 4.0])
+    expected = stats.t.interval(0.95, 2, logs.mean(), stats.sem(logs))
+    assert (value, n) == (3.0, 3) and (low, high) == pytest.approx(np.exp(expected))
+
+
+@pytest.mark.parametrize("rounds", [2, 3, 4, 5])
+def test_few_rounds_cover_the_median_95_percent_of_the_time(rounds):
+    rng = np.random.default_rng(11)
+    hits = [
+        covers(ratio_interval(rng.lognormal(0.3, 0.2, rounds), np.ones(rounds)), np.exp(0.3))
+        for _ in range(4000)
+    ]
+    assert 0.94 <= np.mean(hits) <= 0.96
+
+
+@given(st.lists(st.floats(1e-6, 1e6), min_size=2, max_size=5))
+def test_bounds_of_few_rounds_hold_the_median_and_are_finite(ratios):
+    value, low, high, _ = ratio_interval(ratios, np.ones(len(ratios)))
+    if low is not None:
+        assert 0 < low <= value <= high < math.inf
 
 
 def test_swapping_numerator_and_denominator_inverts_the_interval():

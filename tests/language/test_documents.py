@@ -193,3 +193,18 @@ def test_without_the_reader_the_extra_is_named(
     monkeypatch.setitem(__import__("sys").modules, "pypdf", None)
     with pytest.raises(MissingExtra, match=r"modelgraft\[pdf\]"):
         read_document(write(tmp_path / "a.pdf", pdf("text")))
+
+
+def test_a_pdf_of_too_many_pages_or_too_much_text_is_refused_with_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pypdf")
+    path = write(tmp_path / "a.pdf", pdf("one", "two", "three"))
+    monkeypatch.setattr(documents, "MAX_PDF_PAGES", 2)
+    with pytest.raises(InputError, match=r"a\.pdf: 3 pages; at most 2 of a PDF are read"):
+        read_document(path)
+    monkeypatch.setattr(documents, "MAX_PDF_PAGES", 3)
+    assert read_document(path).text == "one\n\ntwo\n\nthree"
+    monkeypatch.setattr(documents, "MAX_PDF_TEXT", 5)
+    with pytest.raises(InputError, match=r"a\.pdf, page 2: more text than the 0 MB"):
+        read_document(path)

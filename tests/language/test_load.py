@@ -369,6 +369,25 @@ def test_a_hub_id_is_announced_fetched_pinned_and_then_found_without_the_hub(
     assert said == [] and len(served) == 5
 
 
+def test_a_skeleton_of_a_hub_id_fetches_no_weights_and_the_model_then_does(
+    served: list[str], folder: Path
+) -> None:
+    skeleton = load_skeleton("owner/small-llama", report=quiet)
+    assert skeleton.revision == COMMIT and skeleton.model.num_parameters() > 0
+    assert "config.json" in served and "model.safetensors" not in served
+    assert load_skeleton("owner/small-llama", offline=True).revision == COMMIT
+    with pytest.raises(Unavailable, match="not in this machine's hub cache"):
+        load_causal_lm("owner/small-llama", dtype="float32", offline=True)
+    assert load_causal_lm("owner/small-llama", dtype="float32", report=quiet).revision == COMMIT
+    assert served.count("model.safetensors") == 1
+
+
+def test_a_skeleton_needs_no_weights(served: list[str], folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    for name in (folder, "owner/small-llama"):
+        assert load_skeleton(name, report=quiet).model.num_parameters() > 0
+
+
 def test_a_hostile_repository_is_refused_before_its_weights_are_fetched(
     served: list[str], folder: Path
 ) -> None:
@@ -492,6 +511,18 @@ def test_a_gguf_file_loads_as_the_same_model_with_its_own_split_rule(
         torch.testing.assert_close(loaded.model(ids).logits, stock(ids).logits)
     assert loaded.tokenizer.tokenize("the key 1234")[-4:] == ["1", "2", "3", "4"]
     assert loaded.folder == path and loaded.revision == ""
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_of_a_gguf_file_that_are_not_numbers_are_named(
+    saved: Path, tmp_path: Path, value: float
+) -> None:
+    model = transformers.LlamaForCausalLM.from_pretrained(saved, dtype=torch.float32)
+    with torch.no_grad():
+        model.model.layers[1].mlp.up_proj.weight[3, 5] = value
+    write_gguf(tmp_path / "small.gguf", model, "smollm")
+    with pytest.raises(UnsupportedModel, match=r"NaN or infinity: model\.layers\.1\.mlp\.up_proj"):
+        load_causal_lm(tmp_path / "small.gguf", dtype="float32", device="cpu", report=quiet)
 
 
 def test_a_damaged_gguf_file_is_one_clear_error(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from modelgraft.cli.parser import parse, take
 from modelgraft.core.card import Action, Card
 from modelgraft.core.errors import MissingExtra, ModelgraftError, Unavailable
 from modelgraft.core.files import DISK_FULL, disk_errors
+from modelgraft.core.inputs import config_inputs
 from modelgraft.core.lazy import load
 from modelgraft.core.options import build, flatten, options
 from modelgraft.core.recipes import Setting, preset_settings
@@ -83,6 +84,7 @@ def command(card: Card, action: Action, argv: Sequence[str]) -> int:
     if flags.dry_run:
         show_estimate(job, as_json=flags.json)
         return 0
+    job = replace(job, inputs=config_inputs(config))
     return run_and_show(job, flags.out or new_folder(card.id, action.name), flags)
 
 

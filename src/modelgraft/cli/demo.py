@@ -16,10 +16,11 @@ from modelgraft.cli.parser import unparse
 from modelgraft.core.card import Card, Found, find_cards
 from modelgraft.core.errors import ConfigError, Interrupted, ModelgraftError
 from modelgraft.core.files import write_atomic
+from modelgraft.core.inputs import config_inputs
 from modelgraft.core.lazy import load
 from modelgraft.core.options import opt, options
 from modelgraft.core.results import Result
-from modelgraft.core.runs import differences, set_aside
+from modelgraft.core.runs import differences, made_by_other_code, set_aside
 from modelgraft.core.settings import Settings
 
 
@@ -27,7 +28,7 @@ from modelgraft.core.settings import Settings
 class DemoOptions:
     """Run every method once on its embedded model and write one page with what came out.
 
-    What was finished in the folder before is not run again.
+    What this version finished in the folder before is not run again.
     """
 
     only: str | None = opt(None, "Ids of methods, separated by commas; none is all.")
@@ -117,7 +118,7 @@ def _job(card: Card, name: str, values: Mapping[str, Any], folder: Path, given: 
     words = unparse(options(action.config), values)
     command = ("modelgraft", card.id, name, *words, f"--out={folder}", f"--seed={given.seed}")
     settings = Settings(seed=given.seed, device=given.device, offline=given.offline)
-    return Job(card, action, config, sources, settings, command)
+    return Job(card, action, config, sources, settings, command, config_inputs(config))
 
 
 def _run(part: Part, given: DemoOptions) -> None:
@@ -127,6 +128,9 @@ def _run(part: Part, given: DemoOptions) -> None:
         if differences(part.folder, part.job.settings, part.job.record):
             aside = set_aside(part.folder)
             show.note(f"{part.folder} held a run with other options; it is now {aside}")
+        elif made_by_other_code(part.folder):
+            aside = set_aside(part.folder)
+            show.note(f"{part.folder} held a run of another version; it is now {aside}")
         part.result = perform(part.job, part.folder, quiet=given.quiet).result
         show_remarks(part.result, quiet=given.quiet)
         if part.result.partial:

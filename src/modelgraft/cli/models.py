@@ -47,7 +47,7 @@ def _list(given: ModelsOptions) -> int:
                 "bytes": asset.num_bytes,
                 "hash": asset.identity,
                 "licence": asset.licence,
-                "origin": asset.hub or asset.source,
+                "origin": asset.source,
                 "use": asset.use,
             }
         )

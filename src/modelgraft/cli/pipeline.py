@@ -14,6 +14,7 @@ from modelgraft.cli.flags import ActionFlags, wanted_help
 from modelgraft.cli.parser import parse, take
 from modelgraft.core.card import Action, Card, find_card
 from modelgraft.core.errors import ConfigError, InputError
+from modelgraft.core.inputs import config_inputs, input_hashes
 from modelgraft.core.markup import Document, read_document
 from modelgraft.core.options import Option, build, opt, options
 from modelgraft.core.recipes import (
@@ -22,7 +23,6 @@ from modelgraft.core.recipes import (
     Setting,
     Step,
     check_references,
-    input_hashes,
     preset_settings,
     read_recipe,
     resolve,
@@ -106,6 +106,7 @@ def _run_config(document: Document, argv: Sequence[str]) -> int:
     if flags.dry_run:
         actions.show_estimate(job, as_json=flags.json)
         return 0
+    job = replace(job, inputs=config_inputs(config))
     return actions.run_and_show(job, flags.out or actions.new_folder(card.id, name), flags)
 
 
@@ -229,7 +230,9 @@ def _run_step(
     if flags.dry_run:
         return _estimate_step(step, job, resolved, flags), 0
     check_references(resolved)
-    job = replace(job, inputs=input_hashes(resolved.inputs))
+    # What an earlier step wrote counts by its content alone, folders included.
+    inputs = {**config_inputs(config), **input_hashes(resolved.inputs)}
+    job = replace(job, inputs=inputs)
     if changed := differences(folder, settings, job.record):
         aside = set_aside(folder)
         show.note(f"{step.id}: running again ({'; '.join(changed)}); the old run is now {aside}")

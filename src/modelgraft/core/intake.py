@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 
 from modelgraft.core.errors import InputError, UnsupportedModel
 
+ADAPTER_CONFIG = "adapter_config.json"
 OTHER_CONFIGS = (
     "generation_config.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
-    "adapter_config.json",
+    ADAPTER_CONFIG,
     "processor_config.json",
     "preprocessor_config.json",
     "video_preprocessor_config.json",
@@ -98,7 +99,10 @@ def check_configs(folder: Path) -> dict[str, Any]:
     _refuse_code(folder / "config.json", config)
     for name in OTHER_CONFIGS:
         if (folder / name).is_file():
-            _refuse_code(folder / name, _read_object(folder / name, _MAX_OTHER_BYTES))
+            other = _read_object(folder / name, _MAX_OTHER_BYTES)
+            _refuse_code(folder / name, other)
+            if name == ADAPTER_CONFIG:
+                _refuse_other_base(folder, other)
     return config
 
 
@@ -194,6 +198,21 @@ def _refuse_code(path: Path, config: dict[str, Any]) -> None:
             _refuse_unless(path, place, value, QUANT_METHODS)
 
 
+def _refuse_other_base(folder: Path, adapter: dict[str, Any]) -> None:
+    """With peft installed the stock loader takes the base model that this key names instead."""
+    base = adapter.get("base_model_name_or_path")
+    if base is not None and (
+        not isinstance(base, str) or "\0" in base or Path(base).resolve() != folder.resolve()
+    ):
+        raise _refused(
+            folder / ADAPTER_CONFIG,
+            "base_model_name_or_path",
+            f"it sends the loader to another model, {str(base)[:80]!r}, that was not checked.",
+            "Merge the adapter into its model (merge_and_unload of peft), save that with "
+            "save_pretrained and name that folder; or delete the adapter's files in a copy.",
+        )
+
+
 def _refuse_unless(path: Path, place: str, value: Any, allowed: tuple[str, ...]) -> None:
     # A dictionary here gives one choice per sub-model.
     values = value.values() if isinstance(value, dict) else [value]
@@ -272,7 +291,7 @@ def _indexed(folder: Path) -> tuple[Path, ...]:
 
 def _adapter_files(folder: Path) -> tuple[Path, ...]:
     """An adapter that lies in the model's folder, because the loader takes it along."""
-    if not (folder / "adapter_config.json").is_file():
+    if not (folder / ADAPTER_CONFIG).is_file():
         return ()
     if (folder / "adapter_model.safetensors").is_file():
         return (folder / "adapter_model.safetensors",)
@@ -287,7 +306,7 @@ def _adapter_files(folder: Path) -> tuple[Path, ...]:
 def _what_else(folder: Path) -> str:
     """What the folder holds instead of a loadable model, and the way out."""
     names = sorted(entry.name for entry in folder.iterdir())
-    if "adapter_config.json" in names:
+    if ADAPTER_CONFIG in names:
         return (
             "\n  This is an adapter without its model. Merge it into the model it was trained on, "
             "save that with save_pretrained, and name that folder."

@@ -21,7 +21,6 @@ and `@@` begins a text that starts with an at sign.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +30,6 @@ from typing import Any
 
 from modelgraft.core.card import Card
 from modelgraft.core.errors import ConfigError, InputError
-from modelgraft.core.files import sha256_file
 from modelgraft.core.markup import SUFFIXES, Document, Place, read_document
 from modelgraft.core.options import Option
 
@@ -372,22 +370,3 @@ def check_references(resolved: Resolved) -> None:
                 f"{where}: there is no {path}.\n"
                 "  Look into that run folder for the right name, or run the earlier step again."
             )
-
-
-def input_hashes(paths: Sequence[Path]) -> dict[str, str]:
-    """The hash of every file or folder among the inputs of a step that is there."""
-    hashes: dict[str, str] = {}
-    for path in paths:
-        if os.path.isfile(path):
-            hashes[str(path)] = sha256_file(path)
-        elif os.path.isdir(path):
-            hashes[str(path)] = _folder_hash(path)
-    return hashes
-
-
-def _folder_hash(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            digest.update(f"{path.relative_to(folder)}\0{sha256_file(path)}\n".encode())
-    return digest.hexdigest()

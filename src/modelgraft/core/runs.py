@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import json
 import os
 import shutil
 import signal
@@ -26,6 +27,7 @@ from modelgraft.core.files import (
     atomic_folder,
     disk_errors,
     dump_json,
+    fsync_folder,
     read_json,
     remove_folder,
     sha256_file,
@@ -38,13 +40,15 @@ from modelgraft.core.settings import Settings
 State = Literal["running", "done", "partial", "failed", "interrupted"]
 Listener = Callable[[int, int, str], None]
 _PROGRESS_LOG_S = 5.0
+# Ends the name of a whole checkpoint until it takes the place of an older one of its step.
+_FRESH = "-fresh"
 
 
 @dataclass(frozen=True)
 class RunRecord:
     """What is known of a run before it starts; it is stored in `run.json` and `config.json`.
 
-    `inputs` maps the files a recipe's step reads to their hashes.
+    `inputs` maps the files the run reads to their hashes.
     """
 
     method: str = ""
@@ -110,10 +114,23 @@ def differences(folder: Path, settings: Settings, record: RunRecord) -> list[str
     ]
     if record.inputs is not None:
         hashes = old.get("inputs") or {}
-        names = {**hashes, **record.inputs}
-        changed = [name for name in names if hashes.get(name) != record.inputs.get(name)]
-        lines += [f"{name}: the content has changed" for name in changed]
+        # A file that only now is there is none: without it the first attempt did nothing.
+        for name in hashes:
+            if name not in record.inputs:
+                lines.append(f"{name}: no longer there")
+            elif hashes[name] != record.inputs[name]:
+                lines.append(f"{name}: the content has changed")
     return lines
+
+
+def made_by_other_code(folder: Path) -> bool:
+    """Whether another version or commit of modelgraft made the run in `folder`."""
+    path = folder / "run.json"
+    if not path.exists():
+        return False
+    state = read_json(path, "the state of a run")
+    then = (state.get("versions") or {}).get("modelgraft"), state.get("commit")
+    return then != (versions().get("modelgraft"), commit())
 
 
 def set_aside(folder: Path) -> Path:
@@ -150,6 +167,7 @@ class Run:
         self._lock = Lock(folder / "lock")
         self._logs: dict[str, BinaryIO] = {}
         self._artefacts: list[Artefact] = []
+        self._rejected: set[tuple[Any, Any]] | None = None
         self._stop: int | None = None
         self._handlers: dict[int, Any] = {}
         self._last_progress = 0.0
@@ -247,6 +265,8 @@ class Run:
                     shutil.rmtree(path, ignore_errors=True)
                 else:
                     path.unlink(missing_ok=True)
+        for fresh in (self.folder / "checkpoints").glob(f"step-*{_FRESH}"):
+            _put_in_place(fresh, fresh.with_name(fresh.name.removesuffix(_FRESH)))
 
     def _write_state(self, state: State, error: str = "") -> None:
         now = time.time()
@@ -286,6 +306,11 @@ class Run:
         with contextlib.suppress(OSError):  # print is not safe in a signal handler
             os.write(2, text)
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether someone asked the run to stop."""
+        return self._stop is not None
+
     def check(self) -> None:
         """Raise `Interrupted` if someone asked the run to stop; call it between items."""
         if self._stop is not None:
@@ -305,9 +330,14 @@ class Run:
         self._append("metrics.jsonl", {"step": step, "time": round(time.time(), 3), **values})
 
     def reject(self, file: str | Path, line: int, id: str, reason: str) -> None:
-        """Count a row that was left out, with the reason, in `rejects.jsonl`."""
-        row = {"file": str(file), "line": line, "id": id, "reason": reason}
-        self._append("rejects.jsonl", row)
+        """Record a row that was left out, with the reason, in `rejects.jsonl`; a line once."""
+        if self._rejected is None:  # an earlier attempt met the same rows
+            earlier = _read_log(self.folder / "rejects.jsonl")
+            self._rejected = {(row.get("file"), row.get("line")) for row in earlier}
+        if (str(file), line) not in self._rejected:
+            row = {"file": str(file), "line": line, "id": id, "reason": reason}
+            self._append("rejects.jsonl", row)
+            self._rejected.add((str(file), line))
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
         with disk_errors(self.folder / name, "the log"):
@@ -324,6 +354,21 @@ class Run:
         if now - self._last_progress > _PROGRESS_LOG_S or done >= total:
             self._last_progress = now
             self.log("progress", done=done, total=total, text=text)
+
+    def choose_once(self, name: str, make: Callable[[], str]) -> str:
+        """What `make()` chose when this run first asked for `name`; a resumed run keeps it.
+
+        For choices that a measurement decides and another attempt might decide otherwise.
+        """
+        path = self.folder / "choices.json"
+        choices = read_json(path, "the choices of a run") if path.exists() else {}
+        if not isinstance(choices, dict):
+            raise InputError(f"{path}: these are not the choices of a run; choose another --out.")
+        if name not in choices:
+            choices[name] = make()
+            write_json(path, choices)
+            self.log("chosen", name=name, value=choices[name])
+        return str(choices[name])
 
     def journal(self, name: str) -> Journal:
         """The append-only journal `name` of this run, with the rows of earlier attempts."""
@@ -367,16 +412,18 @@ class Run:
     def save_checkpoint(self, step: int, write: Callable[[Path], None], *, keep: int = 2) -> Path:
         """A checkpoint folder that exists whole or not at all; the newest `keep` are kept.
 
-        `write(folder)` puts the files into a temporary folder; their hashes go to its manifest.
+        `write(folder)` puts the files into a temporary folder; their hashes go to its manifest. An
+        older checkpoint of the same step goes only when the new one is whole.
         """
         final = self.folder / "checkpoints" / f"step-{step:08d}"
-        if final.exists():
-            remove_folder(final)
-        with atomic_folder(final) as folder:
+        fresh = final.with_name(final.name + _FRESH) if final.exists() else final
+        with atomic_folder(fresh) as folder:
             write(folder)
             files = sorted(path for path in folder.rglob("*") if path.is_file())
             manifest = {str(path.relative_to(folder)): sha256_file(path) for path in files}
             write_json(folder / "manifest.json", manifest)
+        if fresh != final:
+            _put_in_place(fresh, final)
         for old in self._checkpoints()[keep:]:
             remove_folder(old)
         self.log("checkpoint", step=step)
@@ -404,6 +451,13 @@ def _check_same_config(folder: Path, settings: Settings, record: RunRecord) -> N
         )
 
 
+def _put_in_place(fresh: Path, final: Path) -> None:
+    if final.exists():
+        remove_folder(final)
+    os.rename(fresh, final)
+    fsync_folder(final.parent)
+
+
 def _verifies(folder: Path) -> bool:
     try:
         return _all_match(folder, read_json(folder / "manifest.json", "a manifest"))
@@ -425,6 +479,15 @@ def _open_log(path: Path) -> BinaryIO:
         if handle.read(1) != b"\n":  # a kill or a full disk tore the last line
             handle.write(b"\n")
     return handle
+
+
+def _read_log(path: Path) -> list[dict[str, Any]]:
+    """The rows of a log; a line that a kill tore is passed over."""
+    rows = []
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError):
+            rows.append(json.loads(line))
+    return [row for row in rows if isinstance(row, dict)]
 
 
 def _stamp(seconds: float) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ class Findings:
 
     Files that the experiment adds to the run are kept beside them: a resumed run shows them again
     without running the experiment again. `artefacts` are further files below the run folder.
+    `subject` names what was measured (model, weights, number type); it joins the versions.
     """
 
     numbers: tuple[Number, ...]
@@ -60,6 +61,7 @@ class Findings:
     seeds: tuple[int, ...] = ()
     artefacts: tuple[Artefact, ...] = ()
     remarks: tuple[str, ...] = ()
+    subject: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         assert self.verdict in VERDICTS, self.verdict
@@ -210,7 +212,7 @@ def _record(
         verdict=findings.verdict,
         numbers=tuple(_plain(number) for number in findings.numbers),
         seeds=tuple(int(seed) for seed in findings.seeds),
-        versions=versions(),
+        versions={**versions(), **findings.subject},
         commit=commit(),
         wall_s=round(wall_s, 3),
         machine=machine(),

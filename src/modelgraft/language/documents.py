@@ -7,7 +7,7 @@ import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from modelgraft.core.errors import InputError
 from modelgraft.core.lazy import need
@@ -15,6 +15,9 @@ from modelgraft.core.lazy import need
 Kind = Literal["text", "markdown", "pdf"]
 
 MAX_BYTES = 64 << 20
+# A PDF is compressed: a small file can hold any number of pages and any length of text.
+MAX_PDF_PAGES = 5_000
+MAX_PDF_TEXT = 64 << 20
 _MARKDOWN = (".md", ".markdown", ".mdown", ".mkd")
 _BINARY = {
     b"PK\x03\x04": "a zip container (docx, epub, odt, xlsx ...)",
@@ -47,6 +50,8 @@ class Document:
 
 def read_document(path: str | Path) -> Document:
     """The text of a UTF-8 text, Markdown or PDF file of at most 64 MB.
+
+    A PDF may have at most 5,000 pages and 64 MB of text.
 
     Raises `InputError` when the file is missing, empty, binary, in another encoding, or a PDF
     that is encrypted, damaged or made of pictures; `MissingExtra` when a PDF needs its reader.
@@ -125,6 +130,24 @@ def _encoding_error(path: Path, offset: int, problem: str, encoding: str) -> Inp
     )
 
 
+def _pdf_pages(path: Path, reader: Any) -> list[str]:
+    if len(reader.pages) > MAX_PDF_PAGES:
+        raise InputError(
+            f"{path}: {len(reader.pages):,} pages; at most {MAX_PDF_PAGES:,} of a PDF are read.\n"
+            "  Keep the part the question is about."
+        )
+    pages, num_bytes = [], 0
+    for page in reader.pages:
+        pages.append(page.extract_text())
+        num_bytes += len(pages[-1].encode(errors="replace"))
+        if num_bytes > MAX_PDF_TEXT:
+            raise InputError(
+                f"{path}, page {len(pages):,}: more text than the {MAX_PDF_TEXT >> 20} MB that are "
+                "read of a PDF.\n  Keep the part the question is about."
+            )
+    return pages
+
+
 def _pdf_text(path: Path) -> str:
     pypdf = need("pypdf", extra="pdf")
     # Its remarks on slightly malformed files, which most are, concern nobody here.
@@ -137,7 +160,7 @@ def _pdf_text(path: Path) -> str:
                 f"{path}: this PDF is encrypted with a password.\n"
                 "  Save a copy without one, for instance with: qpdf --decrypt --password=..."
             )
-        pages = [page.extract_text() for page in reader.pages]
+        pages = _pdf_pages(path, reader)
     except InputError:
         raise
     # A damaged file may fail anywhere in the reader, with any class of error.

@@ -14,6 +14,7 @@ import torch
 from modelgraft.core.errors import UnsupportedModel
 from modelgraft.core.gguf import gguf_metadata
 from modelgraft.core.lazy import need
+from modelgraft.nn.weights import is_finite, refuse_non_finite
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -35,8 +36,8 @@ def no_progress_bars() -> Generator[None]:
 def load_gguf(path: Path, *, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The stock model with dense weights in `dtype`, and the tokenizer with its own split rule.
 
-    Raises `InputError` for a damaged file and `UnsupportedModel` for an architecture that
-    transformers cannot read from GGUF.
+    Raises `InputError` for a damaged file and `UnsupportedModel` for weights that are not finite
+    or an architecture that transformers cannot read from GGUF.
     """
     transformers = need("transformers", extra="hf")
     need("gguf", extra="hf")
@@ -68,6 +69,7 @@ def load_gguf(path: Path, *, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTr
                 f"{path}: transformers cannot read this GGUF file (architecture {architecture}): "
                 f"{error}\n  Use the safetensors folder of the model instead."
             ) from error
+    refuse_non_finite(path, [n for n, one in model.named_parameters() if not is_finite(one)])
     model.config.name_or_path = tokenizer.name_or_path = path.stem
     if metadata.get("tokenizer.ggml.pre") == "smollm":
         _split_digits(tokenizer)

@@ -31,22 +31,25 @@ class Snapshot:
     commit: str
 
 
-def fetch_snapshot(repository: str, revision: str, *, offline: bool, report: Report) -> Snapshot:
+def fetch_snapshot(
+    repository: str, revision: str, *, offline: bool, report: Report, weights: bool = True
+) -> Snapshot:
     """The files a causal language model needs from `owner/name` at `revision` ("" = the default).
 
+    Without `weights` only the small files are fetched, and nothing is asked of the weights.
     Raises `InputError` when the hub knows no such repository or revision, and `Unavailable` when
     it cannot be asked and this machine has no copy.
     """
     hub = need("huggingface_hub", extra="hf")
     errors = need("huggingface_hub.errors", extra="hf")
     if offline or is_offline():
-        return _cached(hub, repository, revision, "this is an offline run")
+        return _cached(hub, repository, revision, "this is an offline run", weights)
     try:
         info = hub.HfApi().model_info(
             repository, revision=revision or None, files_metadata=True, timeout=_TIMEOUT_S
         )
         with _bars_only_for_people(hub):
-            return _fetch(hub, repository, revision, info, report)
+            return _fetch(hub, repository, revision, info, report, weights)
     except errors.GatedRepoError:
         raise InputError(
             f"{repository}: this repository is gated.\n  Accept its terms on its hub page with "
@@ -61,7 +64,7 @@ def fetch_snapshot(repository: str, revision: str, *, offline: bool, report: Rep
         ) from None
     except (errors.HTTPError, ConnectionError, TimeoutError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return _cached(hub, repository, revision, f"the hub cannot be reached ({reason})")
+        return _cached(hub, repository, revision, f"the hub cannot be reached ({reason})", weights)
 
 
 def files_to_fetch(names: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -80,10 +83,14 @@ def files_to_fetch(names: Iterable[str]) -> tuple[list[str], list[str]]:
     return small, []
 
 
-def _fetch(hub: Any, repository: str, revision: str, info: Any, report: Report) -> Snapshot:
+def _fetch(
+    hub: Any, repository: str, revision: str, info: Any, report: Report, with_weights: bool
+) -> Snapshot:
     sizes = {file.rfilename: file.size or 0 for file in info.siblings}
     small, weights = files_to_fetch(sizes)
-    if "config.json" not in small or not weights:
+    if not with_weights:
+        small, weights = [name for name in small if name != INDEX], []
+    if "config.json" not in small or (with_weights and not weights):
         raise UnsupportedModel(
             f"{repository}: no model in safetensors form (config.json and {WEIGHTS}) at this "
             "revision.\n  Pickled weights are not read. Look for a converted copy, or convert it "
@@ -126,14 +133,19 @@ def _is_cached(hub: Any, repository: str, name: str, commit: str) -> bool:
     return isinstance(hub.try_to_load_from_cache(repository, name, revision=commit), str)
 
 
-def _cached(hub: Any, repository: str, revision: str, why: str) -> Snapshot:
+def _cached(hub: Any, repository: str, revision: str, why: str, weights: bool) -> Snapshot:
     config = hub.try_to_load_from_cache(repository, "config.json", revision=revision or None)
-    if not isinstance(config, str):
+    folder = Path(config).parent if isinstance(config, str) else None
+    # A plan may have fetched the small files alone.
+    if folder is None or (weights and not _has_weights(folder)):
         wanted = f"{repository}@{revision}" if revision else repository
         raise Unavailable(
             f"{wanted}: not in this machine's hub cache, and {why}. There is no folder of this "
             "name either.\n  Use a model that is here: tiny:smollm, a folder written by "
             "save_pretrained, or a file.gguf; or fetch this one once where the hub can be reached."
         )
-    folder = Path(config).parent
     return Snapshot(folder, folder.name)
+
+
+def _has_weights(folder: Path) -> bool:
+    return (folder / WEIGHTS).is_file() or (folder / INDEX).is_file()

@@ -19,12 +19,12 @@ import torch
 
 from modelgraft.core import store
 from modelgraft.core.errors import ConfigError, InputError, Unavailable, UnsupportedModel
-from modelgraft.core.intake import check_model_folder
+from modelgraft.core.intake import check_configs, check_model_folder
 from modelgraft.core.lazy import need
 from modelgraft.core.store import Report, to_stderr
 from modelgraft.language.gguf import load_gguf, no_progress_bars
 from modelgraft.language.hub import fetch_snapshot
-from modelgraft.nn.weights import non_finite
+from modelgraft.nn.weights import non_finite, refuse_non_finite
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -88,13 +88,14 @@ def load_causal_lm(
 def load_skeleton(name: str | Path, *, offline: bool = False, report: Report = to_stderr) -> Loaded:
     """The model called `name` on the meta device: all of its sizes, none of its weights.
 
-    For plans and estimates; raises what `load_causal_lm` raises.
+    For plans and estimates: of a hub id only the small files are fetched, and a folder needs no
+    weights. Raises what `load_causal_lm` raises.
     """
     transformers = need("transformers", extra="hf")
-    path, revision = _find(str(name), offline, report)
+    path, revision = _find(str(name), offline, report, weights=False)
     if path.is_file():
         raise InputError(f"{path}: a plan needs a model folder; sizes are not read from GGUF.")
-    check_model_folder(path)
+    check_configs(path)
     with _one_clear_error(path), torch.device("meta"):
         config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
         model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
@@ -148,13 +149,13 @@ def _dtype(dtype: str, place: torch.device) -> torch.dtype:
     return getattr(torch, dtype)
 
 
-def _find(name: str, offline: bool, report: Report) -> tuple[Path, str]:
+def _find(name: str, offline: bool, report: Report, *, weights: bool = True) -> tuple[Path, str]:
     """Where the model lies on this machine, after fetching it if need be, and its revision."""
     if name.startswith(store.PREFIX) or name == store.DEFAULT:
         asset = store.resolve(name, "causal-lm")
         if asset is None:
             raise _unknown(name)
-        return _embedded(asset, offline, report)
+        return _embedded(asset, offline, report, weights)
     path = Path(name).expanduser()
     if name and path.is_dir():
         return path, ""
@@ -162,17 +163,21 @@ def _find(name: str, offline: bool, report: Report) -> tuple[Path, str]:
         return _file(path), ""
     match = _HUB_ID.fullmatch(name)
     if match and path.suffix.lower() != ".gguf":
-        snapshot = fetch_snapshot(match[1], match[2] or "", offline=offline, report=report)
+        snapshot = fetch_snapshot(
+            match[1], match[2] or "", offline=offline, report=report, weights=weights
+        )
         return snapshot.folder, snapshot.commit
     raise _unknown(name)
 
 
-def _embedded(asset: store.Asset, offline: bool, report: Report) -> tuple[Path, str]:
+def _embedded(asset: store.Asset, offline: bool, report: Report, weights: bool) -> tuple[Path, str]:
     """The store's folder; a machine without one takes the hub's original if it can."""
     folder = store.folder_of(asset.name)
     if folder is None and asset.hub and not store.has_source(asset):
         try:
-            snapshot = fetch_snapshot(asset.hub, "", offline=offline, report=report)
+            snapshot = fetch_snapshot(
+                asset.hub, "", offline=offline, report=report, weights=weights
+            )
             return snapshot.folder, f"{asset.hub}@{snapshot.commit}"
         except Unavailable:
             pass
@@ -203,12 +208,7 @@ def _unknown(name: str) -> InputError:
 def _load_folder(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     transformers = need("transformers", extra="hf")
     checked = check_model_folder(folder)
-    if damaged := [name for file in checked.weights for name in non_finite(file)]:
-        raise UnsupportedModel(
-            f"{folder}: {len(damaged)} weight tensors hold NaN or infinity: {_some(damaged)}.\n"
-            "  Every result would be undefined. Fetch the model again, or save it again from the "
-            "last good checkpoint."
-        )
+    refuse_non_finite(folder, [name for file in checked.weights for name in non_finite(file)])
     with _one_clear_error(folder):
         model, info = transformers.AutoModelForCausalLM.from_pretrained(
             folder,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+
+from modelgraft.core.errors import UnsupportedModel
 
 _FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e8m0fnu)
 
@@ -23,11 +25,23 @@ def non_finite(path: Path) -> list[str]:
     names = []
     for file in sorted(path.glob("*.safetensors")) if path.is_dir() else [path]:
         with safe_open(file, framework="pt") as tensors:
-            names += [name for name in tensors.keys() if not _is_finite(tensors.get_tensor(name))]
+            names += [name for name in tensors.keys() if not is_finite(tensors.get_tensor(name))]
     return names
 
 
-def _is_finite(tensor: torch.Tensor) -> bool:
+def refuse_non_finite(path: Path, names: Sequence[str]) -> None:
+    """Raise `UnsupportedModel` when there are `names` of tensors that are not finite."""
+    if names:
+        some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        raise UnsupportedModel(
+            f"{path}: {len(names)} weight tensors hold NaN or infinity: {some}.\n"
+            "  Every result would be undefined. Fetch the model again, or save it again from the "
+            "last good checkpoint."
+        )
+
+
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Whether the tensor holds neither NaN nor infinity."""
     if not tensor.is_floating_point() or tensor.numel() == 0:
         return True
     if tensor.element_size() == 1:

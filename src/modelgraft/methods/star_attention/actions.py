@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from modelgraft.core.errors import ConfigError
+from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run, Settings
 from modelgraft.evaluation.plan import ReproduceConfig
@@ -18,12 +18,21 @@ from modelgraft.evaluation.report import Table, Turn, save_trace
 from modelgraft.evaluation.reproduction import reproduce as reproduce_experiments
 from modelgraft.language.chat import encode, is_seamless, split_chat
 from modelgraft.language.documents import read_document
-from modelgraft.language.load import Loaded, load_causal_lm, load_skeleton
+from modelgraft.language.load import (
+    Loaded,
+    fastest_cpu_dtype,
+    load_causal_lm,
+    load_skeleton,
+)
 from modelgraft.methods.star_attention.adapter.cache import StarCache
 from modelgraft.methods.star_attention.adapter.encode import encode_context
 from modelgraft.methods.star_attention.adapter.files import load_cache, save_cache
-from modelgraft.methods.star_attention.adapter.hosts import Hosts
-from modelgraft.methods.star_attention.adapter.support import check_model, model_shape
+from modelgraft.methods.star_attention.adapter.hosts import ProcessHosts
+from modelgraft.methods.star_attention.adapter.support import (
+    check_length,
+    check_model,
+    model_shape,
+)
 from modelgraft.methods.star_attention.config import (
     AnswerConfig,
     ModelOptions,
@@ -32,7 +41,7 @@ from modelgraft.methods.star_attention.config import (
     RulerConfig,
     StarConfig,
 )
-from modelgraft.methods.star_attention.data import read_records, write_predictions
+from modelgraft.methods.star_attention.data import Sample, read_records, write_predictions
 from modelgraft.methods.star_attention.evaluate.advice import advise, cost_numbers
 from modelgraft.methods.star_attention.evaluate.race import Lap, alternate, race_lap, race_prompt
 from modelgraft.methods.star_attention.evaluate.ruler import (
@@ -42,6 +51,7 @@ from modelgraft.methods.star_attention.evaluate.ruler import (
     predict_all,
     read_material,
     task_names,
+    usable,
 )
 from modelgraft.methods.star_attention.evaluate.scores import score
 from modelgraft.methods.star_attention.evaluate.summary import (
@@ -70,10 +80,7 @@ def answer(config: AnswerConfig, run: Run) -> Result:
         if not is_seamless(loaded.tokenizer, document.text[-200:] + "\n\n", question):
             run.log("seam", note="document and question would be tokenised otherwise together")
     context = torch.tensor([prompt.context_ids], device=loaded.model.device)
-    start = time.perf_counter()
-    cache = _encoded(loaded, context, config, run, hosts)
-    encode_s = time.perf_counter() - start
-    run.log("encoded", tokens=cache.num_tokens, seconds=round(encode_s, 3))
+    cache, encode_s = _encoded(loaded, context, config, run, hosts)
     answers = ask(
         loaded.model,
         loaded.tokenizer,
@@ -81,7 +88,9 @@ def answer(config: AnswerConfig, run: Run) -> Result:
         config.question,
         follow_up=config.follow_up,
         max_new_tokens=config.max_new_tokens,
+        stopping_criteria=[_Stop(run)],
     )
+    run.check()
     stock = _stock_answers(loaded, document.text, config, run) if config.compare else []
     result = _answer_result(cache, answers, stock, encode_s, run)
     if not loaded.tokenizer.chat_template:
@@ -105,6 +114,7 @@ def plan(config: PlanConfig, run: Run) -> Result:
     """The cost of an encoding by the model's sizes, and an advice."""
     skeleton = load_skeleton(config.model, offline=run.settings.offline)
     check_model(skeleton.model)
+    check_length(skeleton.model, config.tokens, allow_extrapolation=config.allow_extrapolation)
     shape = model_shape(skeleton.model)
     blocks = plan_blocks(config.tokens, config.star, hosts=config.hosts)
     limit = int(config.memory_gb * 1e9) if config.memory_gb else None
@@ -128,6 +138,23 @@ def ruler(config: RulerConfig, run: Run) -> Result:
             seed=run.seed,
             material=read_material(config.essay, config.squad, config.hotpot),
         )
+    given = len(samples)
+
+    def reject(sample: Sample, reason: str) -> None:
+        run.reject(config.data or "generated", sample.index, sample.task, reason)
+
+    samples = usable(
+        loaded.model,
+        loaded.tokenizer,
+        samples,
+        reject,
+        allow_extrapolation=config.allow_extrapolation,
+    )
+    if not samples:
+        raise InputError(
+            f"none of the {given} samples can be run; the first reasons are in "
+            f"{run.folder / 'rejects.jsonl'}."
+        )
     arms: dict[str, StarConfig] = {config.pattern: config.star}
     if config.compare:
         arms["dense"] = StarConfig(pattern="dense")
@@ -149,7 +176,10 @@ def ruler(config: RulerConfig, run: Run) -> Result:
 
     with run.journal("predictions-journal.jsonl") as journal:
         found = predict_all(samples, arms, journal, predict_one, between=between)
-    return _ruler_result(samples, found, list(arms), run)
+    result = _ruler_result(samples, found, list(arms), run)
+    if len(samples) == given:
+        return result
+    return replace(result, partial=f"{given - len(samples)} of {given} samples could not be run")
 
 
 def race(config: RaceConfig, run: Run) -> Result:
@@ -208,28 +238,39 @@ def reproduce(config: ReproduceConfig, run: Run) -> Result:
 
 def _load(config: ModelOptions, run: Run) -> Loaded:
     settings = run.settings
+    dtype: Any = settings.dtype
+    if dtype == "auto" and settings.device in ("auto", "cpu") and not torch.cuda.is_available():
+        # A resumed run must not mix number types, and the choice is a measurement.
+        dtype = run.choose_once("dtype", fastest_cpu_dtype)
     loaded = load_causal_lm(
-        config.model, device=settings.device, dtype=settings.dtype, offline=settings.offline
+        config.model, device=settings.device, dtype=dtype, offline=settings.offline
     )
     run.log("loaded", model=loaded.name, revision=loaded.revision, dtype=str(loaded.model.dtype))
     return loaded
 
 
 def _encoded(
-    loaded: Loaded, context: Any, config: AnswerConfig, run: Run, hosts: Hosts | None
-) -> StarCache:
-    """The context encoded now, or read from `config.cache` when it was kept there."""
+    loaded: Loaded, context: Any, config: AnswerConfig, run: Run, hosts: ProcessHosts | None
+) -> tuple[StarCache, float | None]:
+    """The context encoded now with the seconds it took, or read from `config.cache` and None."""
     star = config.star
     if config.cache is not None and config.cache.exists():
-        return load_cache(
+        cache = load_cache(
             loaded.model,
             config.cache,
             context_ids=context,
             config=star,
             allow_extrapolation=config.allow_extrapolation,
         )
+        return cache, None
+
+    def report(done: int, total: int, text: str) -> None:
+        run.check()
+        run.progress(done, total, text)
+
     longest = max(len(encode(loaded.tokenizer, question)) for question in config.question)
     rounds = len(config.question) if config.follow_up else 1
+    start = time.perf_counter()
     cache = encode_context(
         loaded.model,
         context,
@@ -237,11 +278,24 @@ def _encoded(
         headroom=rounds * (longest + config.max_new_tokens + 32),
         hosts=hosts,
         allow_extrapolation=config.allow_extrapolation,
-        report=run.progress,
+        report=report,
     )
+    seconds = time.perf_counter() - start
+    run.log("encoded", tokens=cache.num_tokens, seconds=round(seconds, 3))
     if config.cache is not None:
         save_cache(cache, loaded.model, config.cache)
-    return cache
+    return cache, seconds
+
+
+class _Stop:
+    """Ends generation when someone asked the run to stop, and raises nothing inside the model."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        size = (len(input_ids),)
+        return torch.full(size, self.run.is_stopping, device=input_ids.device)
 
 
 def _stock_answers(loaded: Loaded, document: str, config: AnswerConfig, run: Run) -> list[Answer]:
@@ -256,6 +310,7 @@ def _stock_answers(loaded: Loaded, document: str, config: AnswerConfig, run: Run
                 document,
                 question,
                 max_new_tokens=config.max_new_tokens,
+                stopping_criteria=[_Stop(run)],
             )
         )
     return found
@@ -265,34 +320,39 @@ def _answer_result(
     cache: StarCache,
     answers: Sequence[Answer],
     stock: Sequence[Answer],
-    encode_s: float,
+    encode_s: float | None,
     run: Run,
 ) -> Result:
+    ours = cache.plan.config.pattern
+    ours = "star attention" if ours == "star" else ours
     turns = []
     for number, one in enumerate(answers):
-        turns += [Turn("question", one.question), Turn("star attention", one.text, one.seconds)]
+        turns += [Turn("question", one.question), Turn(ours, one.text, one.seconds)]
         if stock:
             turns.append(Turn("stock model", stock[number].text, stock[number].seconds))
     save_trace(run.add("trace", "answers.jsonl", "Questions and answers."), turns)
-    total_s = encode_s + sum(one.seconds for one in answers)
+    answer_s = sum(one.seconds for one in answers)
     made = sum(len(one.ids) for one in answers)
     numbers = [
         Number("document", cache.num_tokens, unit="tokens"),
         Number("blocks", len(cache.plan.blocks)),
-        Number("encoded in", encode_s, unit="s", better="lower"),
-        Number("answered in", total_s - encode_s, n=len(answers), unit="s", better="lower"),
+        Number("answered in", answer_s, n=len(answers), unit="s", better="lower"),
         Number("generated", made, unit="tokens"),
     ]
+    remarks = tuple(f"{text}." for text in cache.plan.warnings)
+    if encode_s is None:
+        remarks += ("The encoding was read from --cache, so no time to encode is counted.",)
+    else:
+        numbers.insert(2, Number("encoded in", encode_s, unit="s", better="lower"))
     if stock:
         stock_s = sum(one.seconds for one in stock)
         same = sum(a.text == b.text for a, b in zip(answers, stock, strict=True))
-        numbers += [
-            Number("faster than the stock model", stock_s / total_s, n=len(stock), unit="x",
-                   baseline=1.0),
-            Number("same words as the stock model", same, n=len(stock), unit="answers"),
-        ]  # fmt: skip
+        numbers.append(Number("same words as the stock model", same, n=len(stock), unit="answers"))
+        if encode_s is not None:
+            gain = stock_s / (encode_s + answer_s)
+            name = "all answers, times faster than the stock model"
+            numbers.append(Number(name, gain, n=len(stock), unit="x", baseline=1.0))
     lines = [f"{one.question}\n  {one.text}" for one in answers]
-    remarks = tuple(f"{text}." for text in cache.plan.warnings)
     if cache.plan.is_dense:
         remarks += ("This plan is dense attention: fewer than three blocks gain nothing.",)
     return Result(tuple(numbers), text="\n".join(lines), remarks=remarks)

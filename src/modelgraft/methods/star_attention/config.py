@@ -143,7 +143,9 @@ class PlanConfig(StarConfig, ModelOptions):
 
     tokens: int = opt(help="Length of the context.", positional=True, min=1, unit="tokens")
     hosts: int = opt(1, "Processes that share the context.", min=1)
-    memory_gb: float | None = opt(None, "Memory of one host; the advice stays within it.", min=0)
+    memory_gb: float | None = opt(
+        None, "Memory of one host; the advice stays within it.", min=0.001
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,7 @@ def star_generate(
     config: StarConfig | None = None,
     *,
     follow_up: bool = False,
-    hosts: Hosts | None = None,
+    hosts: ProcessHosts | None = None,
     report: Report | None = None,
     allow_extrapolation: bool = False,
     **generate_kwargs: Any,
@@ -149,10 +149,18 @@ def generate(model: Any, cache: StarCache, input_ids: Tensor, **generate_kwargs:
     new_tokens = kwargs.get("max_new_tokens", config.max_new_tokens) or 0
     length = input_ids.shape[1] + new_tokens
     check_length(model, length, allow_extrapolation=cache.allow_extrapolation)
+    lookup = kwargs.get("prompt_lookup_num_tokens", config.prompt_lookup_num_tokens)
+    is_assisted = bool(lookup) or kwargs.get("assistant_model") is not None
     if cache.hosts is not None:
+        beams = kwargs.get("num_beams", config.num_beams) or 1
+        if is_assisted or beams > 1:
+            raise InputError("beam search and assisted decoding need one host.")
         _stay_in_step(model, cache.hosts, config, kwargs)
+    # Stock assisted decoding would feed again what a cache holds already, so it is left out.
+    start = cache.get_seq_length() if is_assisted else 0
     with use_cache(model, cache):
-        return model.generate(input_ids, past_key_values=cache, **kwargs)
+        output = model.generate(input_ids[:, start:], past_key_values=cache, **kwargs)
+    return torch.cat([input_ids[:, :start], output], dim=1) if start else output
 
 
 def _check_prompt(cache: StarCache, input_ids: Tensor, attention_mask: Tensor) -> None:
@@ -181,13 +189,11 @@ def _stay_in_step(model: Any, hosts: Hosts, config: Any, kwargs: dict[str, Any])
     """Have every host choose the query host's tokens."""
     from transformers import LogitsProcessorList
 
-    beams = kwargs.get("num_beams", config.num_beams) or 1
-    lookup = kwargs.get("prompt_lookup_num_tokens", config.prompt_lookup_num_tokens)
-    if beams > 1 or lookup or kwargs.get("assistant_model") is not None:
-        raise InputError("beam search and assisted decoding need one host.")
     custom = kwargs.get("logits_processor") or []
-    kwargs["logits_processor"] = LogitsProcessorList([*custom, _ScoresOfQueryHost(hosts)])
-    if kwargs.get("do_sample", config.do_sample):
+    samples = bool(kwargs.get("do_sample", config.do_sample))
+    own = _ScoresOfQueryHost(hosts, samples=samples)
+    kwargs["logits_processor"] = LogitsProcessorList([*custom, own])
+    if samples:
         on_gpu = model.device.type == "cuda"
         state = torch.cuda.get_rng_state(model.device) if on_gpu else torch.get_rng_state()
         state = state.to(model.device)
@@ -199,14 +205,22 @@ def _stay_in_step(model: Any, hosts: Hosts, config: Any, kwargs: dict[str, Any])
 
 
 class _ScoresOfQueryHost:
-    """Replaces the scores by the query host's: no rounding and no end of text parts the hosts."""
+    """Makes every host choose the query host's token: no rounding and no end of text parts them.
 
-    def __init__(self, hosts: Hosts) -> None:
-        self.hosts = hosts
+    A greedy choice is sent as one token id per sequence, after which the scores name that token
+    alone; sampling needs the whole row of scores.
+    """
+
+    def __init__(self, hosts: Hosts, *, samples: bool) -> None:
+        self.hosts, self.samples = hosts, samples
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        self.hosts.broadcast(scores, self.hosts.size - 1)
-        return scores
+        if self.samples:
+            self.hosts.broadcast(scores, self.hosts.size - 1)
+            return scores
+        token = scores.argmax(dim=-1, keepdim=True)
+        self.hosts.broadcast(token, self.hosts.size - 1)
+        return torch.full_like(scores, float("-inf")).scatter_(1, token, 0.0)
 
 
 def open_hosts() -> ProcessHosts | None:

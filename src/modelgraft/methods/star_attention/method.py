@@ -51,7 +51,9 @@ class Plan:
     @property
     def is_dense(self) -> bool:
         """True when the blocks together see what dense attention sees (m = 1, or m = 2, a = b)."""
-        whole_first = self.anchor == len(self.blocks[0]) and self.config.anchor_mode == "first"
+        config = self.config
+        plain = config.anchor_mode == "first" and config.anchor_positions == "first"
+        whole_first = plain and self.anchor == len(self.blocks[0])
         whole = len(self.blocks) == 1 and self.config.pattern != "streaming"
         return whole or (len(self.blocks) == 2 and whole_first)
 
@@ -210,7 +212,7 @@ def ring_attention(
 
 @dataclass(frozen=True)
 class ModelShape:
-    """The sizes that decide cost: P, L, h, g, d and bytes of one number."""
+    """The sizes that decide cost: P, L, h, g, d, bytes of one number and of all weights."""
 
     parameters: int
     layers: int
@@ -218,6 +220,7 @@ class ModelShape:
     kv_heads: int
     head_size: int
     number_bytes: int
+    weight_bytes: int = 0
 
     @property
     def pair_flops(self) -> int:

@@ -13,7 +13,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from modelgraft.core.errors import ConfigError, InputError, UnsupportedModel
 from modelgraft.core.seeds import rng_seed
 from modelgraft.methods.star_attention.adapter.cache import StarCache, StarLayer, empty_layers
-from modelgraft.methods.star_attention.adapter.hosts import Hosts
+from modelgraft.methods.star_attention.adapter.hosts import ProcessHosts
 from modelgraft.methods.star_attention.adapter.support import (
     check_length,
     check_model,
@@ -48,7 +48,7 @@ def encode_context(
     config: StarConfig | None = None,
     *,
     headroom: int = _HEADROOM,
-    hosts: Hosts | None = None,
+    hosts: ProcessHosts | None = None,
     kernel: Kernel = "auto",
     allow_extrapolation: bool = False,
     report: Report | None = None,
@@ -71,6 +71,13 @@ def encode_context(
     if size > 1 and (config.halo or config.pattern in ("streaming", "ring")):
         raise ConfigError(
             "hosts", "a halo, the streaming and the simulated ring baseline run on one host only."
+        )
+    own_attention = size > 1 or config.pattern in ("streaming", "ring")
+    if own_attention and not supports_split_kernel(model):
+        raise UnsupportedModel(
+            f"{type(model).__name__} caps its scores or does not take its attention from "
+            "transformers' table, so several hosts and these baselines cannot be computed.\n"
+            "  Use one process and the star, local or dense pattern."
         )
     grows = rank == size - 1
     own = sum(len(block) for block in plan.of_host(rank))

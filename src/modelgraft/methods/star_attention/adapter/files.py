@@ -24,23 +24,21 @@ from modelgraft.methods.star_attention.method import Block, Plan
 from modelgraft.nn.weights import plain_os_errors
 
 FORMAT = 1
-_SAMPLES = 64
 
 
 def model_fingerprint(model: Any) -> str:
-    """A hash of the configuration and of samples of every parameter, adapters included.
+    """A hash of the configuration and of every weight, adapters included.
 
-    It changes with the weights, an active adapter or the number type; it costs a few thousand
-    reads, not a pass over the weights.
+    It changes with any weight, an active adapter or the number type, and costs one pass over the
+    weights: about a second for 2 GB.
     """
-    digest = hashlib.sha256(dump_json(text_config(model).to_dict() | {"dtype": ""}).encode())
+    config = text_config(model).to_dict() | {"dtype": "", "_name_or_path": ""}
+    digest = hashlib.sha256(dump_json(config).encode())
     active = getattr(model, "active_adapter", "")
     digest.update(f"{model.dtype}{active if isinstance(active, str) else ''}".encode())
     for name, parameter in sorted(model.named_parameters()):
-        flat = parameter.detach().reshape(-1)
-        step = max(1, flat.numel() // _SAMPLES)
         digest.update(f"{name}{tuple(parameter.shape)}".encode())
-        digest.update(flat[::step].float().cpu().numpy().tobytes())
+        digest.update(parameter.detach().contiguous().reshape(-1).view(torch.uint8).cpu().numpy())
     return digest.hexdigest()
 
 

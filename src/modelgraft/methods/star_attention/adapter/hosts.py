@@ -38,7 +38,7 @@ class ProcessHosts:
     """One process per host over an initialised torch.distributed group.
 
     The last host is the query host: it stores query and answer, and masks causally among them.
-    `bytes_sent` counts what this host gave to the collectives of phase 2.
+    `bytes_sent` counts what this host gave to all collectives so far.
     """
 
     def __init__(self, group: Any = None) -> None:
@@ -74,6 +74,8 @@ class ProcessHosts:
         """Overwrite `tensor` on every host with that of `source`."""
         # gloo and nccl write into the storage they are given, so a view needs a copy of its own.
         whole = tensor.contiguous()
+        if self.rank == source:
+            self.bytes_sent += whole.numel() * whole.element_size()
         dist.broadcast(whole, src=self._global(source), group=self.group)
         if whole.data_ptr() != tensor.data_ptr():
             tensor.copy_(whole)

@@ -107,6 +107,7 @@ def model_shape(model: Any) -> ModelShape:
         kv_heads=getattr(config, "num_key_value_heads", None) or heads,
         head_size=getattr(config, "head_dim", None) or config.hidden_size // heads,
         number_bytes=embedding.weight.element_size(),
+        weight_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
     )
 
 

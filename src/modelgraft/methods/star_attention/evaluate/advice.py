@@ -33,8 +33,7 @@ def memory_bytes(shape: ModelShape, plan: Plan, *, hosts: int = 1) -> int:
     own = max(sum(len(block) for block in plan.of_host(host)) for host in range(hosts))
     working = plan.anchor + size * plan.config.blocks_per_step
     activations = working * shape.heads * shape.head_size * _ACTIVATION_ROWS * shape.number_bytes
-    weights = shape.parameters * shape.number_bytes
-    return weights + own * shape.kv_bytes + activations
+    return shape.weight_bytes + own * shape.kv_bytes + activations
 
 
 def cost_numbers(shape: ModelShape, plan: Plan, *, hosts: int = 1) -> list[Number]:
@@ -50,7 +49,8 @@ def cost_numbers(shape: ModelShape, plan: Plan, *, hosts: int = 1) -> list[Numbe
                better="lower"),
         Number("prefill, busiest host", star.critical / 1e12, unit="TFLOP",
                baseline=dense.critical / 1e12, better="lower"),
-        Number("fewer operations than dense", dense.total / star.critical, unit="x", baseline=1.0),
+        Number("busiest host, times fewer operations than dense", dense.total / star.critical,
+               unit="x", baseline=1.0),
         Number("cache of one host", plan_cache(shape, plan, hosts) / 2**20, unit="MiB",
                baseline=plan.num_tokens * shape.kv_bytes / 2**20, better="lower"),
         Number("memory of one host, about", memory_bytes(shape, plan, hosts=hosts) / 2**20,
@@ -89,8 +89,8 @@ def advise(
         said.append(f"a block of {size} {verb} {limit_bytes / 1e9:.1f} GB: {need / 1e9:.1f} GB")
     if size < num_tokens / 16:
         said.append("below a sixteenth of the context the paper loses 5 to 7 points")
-    if size <= SMALLEST_BLOCK:
-        said.append(f"blocks of {SMALLEST_BLOCK} tokens or fewer are not worth their overhead")
+    if size < SMALLEST_BLOCK:
+        said.append(f"blocks under {SMALLEST_BLOCK} tokens are not worth their overhead")
     chosen = plan_blocks(num_tokens, config, hosts=hosts)
     if chosen.is_dense:
         said.append("two blocks or fewer with a full anchor are dense attention: nothing is gained")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from modelgraft.core.errors import ConfigError, InputError
+from modelgraft.core.errors import ConfigError, InputError, ModelgraftError
 from modelgraft.core.files import Journal
 from modelgraft.language.chat import Prompt, chat_frame, encode
 from modelgraft.language.documents import read_document
 from modelgraft.methods.star_attention.adapter.encode import encode_context
+from modelgraft.methods.star_attention.adapter.support import check_length
 from modelgraft.methods.star_attention.config import StarConfig
 from modelgraft.methods.star_attention.data import Sample
 from modelgraft.methods.star_attention.evaluate.likelihood import answer_likelihood
@@ -23,6 +25,7 @@ from modelgraft.methods.star_attention.world import babilong, ruler
 from modelgraft.methods.star_attention.world.fitting import Target
 from modelgraft.methods.star_attention.world.questions import read_hotpot, read_squad
 
+_TASK_NAME = re.compile(r"[\w-]+")
 _OPENS_WITH_MARKUP = 64  # characters in which a record's own chat markup must show
 
 
@@ -77,8 +80,12 @@ def make_samples(
     num: int,
     seed: int,
     material: ruler.Material | None = None,
+    spread: bool = False,
 ) -> list[Sample]:
-    """`num` generated samples of each task that fill `length` tokens with the chat markup."""
+    """`num` generated samples of each task that fill `length` tokens with the chat markup.
+
+    With `spread` the needles lie at evenly spread depths instead of random ones.
+    """
     frame = chat_frame(tokenizer)
     markup = len(encode(tokenizer, frame.prefix + frame.suffix, markup=True))
     target = Target(
@@ -94,7 +101,9 @@ def make_samples(
             if task in babilong.TASKS:
                 samples.append(babilong.make_sample(task, index, target, text=material.essay))
             else:
-                samples.append(ruler.make_sample(task, index, target, material))
+                depth = (index + 0.5) / num if spread else material.depth
+                own = replace(material, depth=depth)
+                samples.append(ruler.make_sample(task, index, target, own))
     return samples
 
 
@@ -114,6 +123,35 @@ def sample_prompt(tokenizer: Any, sample: Sample) -> Prompt:
     query = encode(tokenizer, sample.query) + encode(tokenizer, frame.suffix, markup=True)
     query += encode(tokenizer, sample.answer_prefix)
     return Prompt(tuple(context), tuple(query))
+
+
+def usable(
+    model: Any,
+    tokenizer: Any,
+    samples: Sequence[Sample],
+    reject: Callable[[Sample, str], None],
+    *,
+    allow_extrapolation: bool,
+) -> list[Sample]:
+    """The samples that can be run; each of the others goes to `reject` with the reason.
+
+    Asked before any of them runs, so that one bad record does not end hours of work.
+    """
+    kept = []
+    for sample in samples:
+        prompt = sample_prompt(tokenizer, sample)
+        length = len(prompt.context_ids) + len(prompt.query_ids) + sample.budget
+        try:
+            if not prompt.context_ids:
+                raise InputError("the context is empty")
+            if not _TASK_NAME.fullmatch(sample.task):
+                raise InputError(f"the task name {sample.task!r} is no plain word")
+            check_length(model, length, allow_extrapolation=allow_extrapolation)
+        except ModelgraftError as error:
+            reject(sample, str(error).splitlines()[0])
+        else:
+            kept.append(sample)
+    return kept
 
 
 def reference_text(sample: Sample) -> str:
@@ -138,8 +176,6 @@ def predict(
     query = torch.tensor([prompt.query_ids], device=model.device)
     answer = torch.tensor([encode(tokenizer, reference_text(sample))], device=model.device)
     new_tokens = budget or sample.budget
-    if not prompt.context_ids:
-        raise InputError(f"{sample.task} {sample.index}: the context is empty.")
     cache = encode_context(
         model,
         context,

@@ -106,10 +106,9 @@ def summarise(found: Sequence[Prediction], arms: Sequence[str]) -> Summary:
     if any(task in ruler.TASKS for task in percents[arms[0]]):
         averages = [ruler_average(percents[arm]) for arm in arms]
         base = averages[1].percent if len(averages) > 1 else None
-        numbers.append(Number("RULER average", averages[0].percent, unit="%", baseline=base))
-        if averages[0].missing:
-            remarks.append(f"The average lacks {', '.join(averages[0].missing)}.")
-        if averages[0].stand_ins:
+        if not averages[0].missing:
+            numbers.append(Number("RULER average", averages[0].percent, unit="%", baseline=base))
+        if not averages[0].missing and averages[0].stand_ins:
             remarks.append(f"Invented questions stand in: {', '.join(averages[0].stand_ins)}.")
     return Summary(tuple(numbers), rows, tuple(remarks))
 

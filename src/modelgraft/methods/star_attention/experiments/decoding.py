@@ -17,7 +17,7 @@ from modelgraft.methods.star_attention.adapter.cache import StarCache
 from modelgraft.methods.star_attention.adapter.encode import encode_context
 from modelgraft.methods.star_attention.evaluate.race import race_prompt
 from modelgraft.methods.star_attention.evaluate.summary import number
-from modelgraft.methods.star_attention.experiments.subject import DENSE, subject
+from modelgraft.methods.star_attention.experiments.subject import DENSE, described, subject
 from modelgraft.methods.star_attention.infer import generate
 
 NUM_QUERY = 32
@@ -48,7 +48,9 @@ def _run(run: Run, quick: bool) -> Findings:
         )  # fmt: skip
     values = {one.name.split(":")[0]: one.value for one in numbers}
     holds = all(values.get(str(length), 0.0) >= limit for length, limit in AT_LEAST.items())
-    return Findings(tuple(numbers), HOLDS if holds else DOES_NOT_HOLD, seeds=(run.seed,))
+    return Findings(
+        tuple(numbers), HOLDS if holds else DOES_NOT_HOLD, seeds=(run.seed,), subject=described(run)
+    )
 
 
 def _pair(model: Any, cache: StarCache, ids: Tensor, *, star_first: bool) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from modelgraft.methods.star_attention.config import StarConfig
 from modelgraft.methods.star_attention.evaluate.summary import mean_nll, number
 from modelgraft.methods.star_attention.experiments.subject import (
     DENSE,
+    described,
     of_arm,
     predictions,
     samples_of,
@@ -25,7 +26,7 @@ TASK = "niah_single_2"
 
 
 def _run(run: Run, quick: bool) -> Findings:
-    length, num = (512, 2) if quick else (2048, 10)
+    length, num = (512, 2) if quick else (2048, 8)
     block = length // 8
     # Star with a halo trades anchor for halo at equal operations: a + w = b in every pair.
     arms = {
@@ -37,7 +38,7 @@ def _run(run: Run, quick: bool) -> Findings:
     }
     if quick:
         arms = {name: arms[name] for name in ("dense", "anchor b", "anchor b/2, halo b/2")}
-    found = predictions(run, "E7", samples_of(run, TASK, length, num), arms)
+    found = predictions(run, "E7", samples_of(run, TASK, length, num, spread=True), arms)
     star = [one.nll for one in of_arm(found, "anchor b")]
     shape = model_shape(subject(run).model)
     base = dense_cost(shape, length).total
@@ -59,7 +60,9 @@ def _run(run: Run, quick: bool) -> Findings:
     gaps = {one.name: one for one in numbers}
     equal = gaps["anchor b/2, halo b/2: answer NLL above star"]
     holds = equal.high is not None and equal.high < 0
-    return Findings(tuple(numbers), HOLDS if holds else DOES_NOT_HOLD, seeds=(run.seed,))
+    return Findings(
+        tuple(numbers), HOLDS if holds else DOES_NOT_HOLD, seeds=(run.seed,), subject=described(run)
+    )
 
 
 def _draw(run: Run, points: dict[str, tuple[float, float]]) -> None:

@@ -29,11 +29,13 @@ def main(task_path: str, result_path: str) -> None:
     ids = torch.tensor(task["ids"])
     config = StarConfig(block=1 / NUM_BLOCKS, anchor_compute=task["anchor"])
     tokens, logits = answer_and_logits(model, ids, task["num_query"], config, hosts)
+    sent = torch.tensor([hosts.bytes_sent])
+    dist.all_reduce(sent, dist.ReduceOp.MAX)
     if hosts.rank == 0:
         # The query passes twice, once for its logits; the last token is never fed back.
         num_tokens = 2 * task["num_query"] + min(NEW_TOKENS, len(tokens)) - 1
         found = {"tokens": tokens, "logits": logits.tolist(), "num_tokens": num_tokens}
-        write_json(Path(result_path), {**found, "bytes_sent": hosts.bytes_sent})
+        write_json(Path(result_path), {**found, "bytes_sent": int(sent)})
     dist.barrier()
     dist.destroy_process_group()
 

@@ -16,17 +16,19 @@ from modelgraft.core.results import Number
 from modelgraft.core.runs import Run
 from modelgraft.evaluation.report import Table
 from modelgraft.evaluation.reproduction import DOES_NOT_HOLD, HOLDS, Experiment, Findings
+from modelgraft.methods.star_attention.adapter.cache import StarCache
 from modelgraft.methods.star_attention.adapter.encode import encode_context, use_cache
-from modelgraft.methods.star_attention.adapter.hosts import Hosts, SimulatedHosts
+from modelgraft.methods.star_attention.adapter.hosts import ProcessHosts, SimulatedHosts
 from modelgraft.methods.star_attention.adapter.support import model_shape
 from modelgraft.methods.star_attention.config import StarConfig
 from modelgraft.methods.star_attention.evaluate.ruler import sample_prompt
-from modelgraft.methods.star_attention.experiments.subject import samples_of, subject
+from modelgraft.methods.star_attention.experiments.subject import described, samples_of, subject
 from modelgraft.methods.star_attention.infer import generate
-from modelgraft.methods.star_attention.method import plan_cost
+from modelgraft.methods.star_attention.method import Plan, plan_blocks, plan_cost
 
 NUM_BLOCKS = 4
 NEW_TOKENS = 12
+# In float32, with logits that span about 40; a small random model agrees to 1e-4 in the tests.
 LOGITS_WITHIN = 1e-3
 _TIMEOUT_S = 1200
 
@@ -68,11 +70,13 @@ def _run(run: Run, quick: bool) -> Findings:
     table = Table(("arrangement", "hosts", "same tokens", "largest logit difference"), rows)
     table.save(run.add("table", "E4-hosts.json", "Against the same encoding on one host."))
     holds = all(row[2] and row[3] < LOGITS_WITHIN for row in rows)
-    return Findings(tuple(numbers), HOLDS if holds else DOES_NOT_HOLD, seeds=(run.seed,))
+    return Findings(
+        tuple(numbers), HOLDS if holds else DOES_NOT_HOLD, seeds=(run.seed,), subject=described(run)
+    )
 
 
 def answer_and_logits(
-    model: Any, ids: Tensor, num_query: int, config: StarConfig, hosts: int | Hosts | None
+    model: Any, ids: Tensor, num_query: int, config: StarConfig, hosts: int | ProcessHosts | None
 ) -> tuple[list[int], Tensor]:
     """Greedy tokens after `ids`, and the logits [num_query, v] of the query tokens.
 
@@ -81,6 +85,8 @@ def answer_and_logits(
     context = ids[:, : ids.shape[1] - num_query]
     real = None if isinstance(hosts, int) else hosts
     cache = encode_context(model, context, config, headroom=num_query + NEW_TOKENS, hosts=real)
+    if isinstance(real, ProcessHosts):
+        real.bytes_sent = 0
     if isinstance(hosts, int):
         cache.hosts = SimulatedHosts(_plan_for(cache, hosts), hosts)
     positions = torch.arange(context.shape[1], ids.shape[1], device=ids.device).unsqueeze(0)
@@ -92,9 +98,7 @@ def answer_and_logits(
     return output[0, ids.shape[1] :].tolist(), logits.float().cpu()
 
 
-def _plan_for(cache: Any, hosts: int) -> Any:
-    from modelgraft.methods.star_attention.method import plan_blocks
-
+def _plan_for(cache: StarCache, hosts: int) -> Plan:
     return plan_blocks(cache.num_tokens, cache.plan.config, hosts=hosts)
 
 

@@ -22,6 +22,7 @@ from modelgraft.methods.star_attention.evaluate.summary import (
 )
 from modelgraft.methods.star_attention.experiments.subject import (
     DENSE,
+    described,
     of_arm,
     predictions,
     samples_of,
@@ -79,7 +80,7 @@ def _run(run: Run, quick: bool) -> Findings:
     numbers += _boundary_numbers(run, length, fewer)
     _draw(run, essay, fewer)
     verdict = HOLDS if _holds(found, essay, fewer) else DOES_NOT_HOLD
-    return Findings(tuple(numbers), verdict, seeds=(run.seed,))
+    return Findings(tuple(numbers), verdict, seeds=(run.seed,), subject=described(run))
 
 
 def _task_numbers(found: Sequence[Prediction], task: str) -> list[Number]:

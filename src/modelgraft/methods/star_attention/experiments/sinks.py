@@ -14,7 +14,12 @@ from modelgraft.methods.star_attention.config import StarConfig
 from modelgraft.methods.star_attention.evaluate.likelihood import attention_profile
 from modelgraft.methods.star_attention.evaluate.ruler import sample_prompt
 from modelgraft.methods.star_attention.evaluate.summary import number
-from modelgraft.methods.star_attention.experiments.subject import DENSE, samples_of, subject
+from modelgraft.methods.star_attention.experiments.subject import (
+    DENSE,
+    described,
+    samples_of,
+    subject,
+)
 
 NUM_QUERY = 64
 SINK_TOKENS = 4
@@ -60,7 +65,7 @@ def _run(run: Run, quick: bool) -> Findings:
     )  # fmt: skip
     _draw(run, mass)
     verdict = HOLDS if float(smallest.min()) >= AT_LEAST else DOES_NOT_HOLD
-    return Findings(tuple(numbers), verdict, seeds=(run.seed,))
+    return Findings(tuple(numbers), verdict, seeds=(run.seed,), subject=described(run))
 
 
 def _draw(run: Run, mass: dict[str, torch.Tensor]) -> None:

@@ -32,9 +32,21 @@ def subject(run: Run) -> Loaded:
     return _load(run.settings.device, "float32" if dtype == "auto" else dtype)
 
 
-def samples_of(run: Run, task: str, length: int, num: int) -> list[Sample]:
-    """`num` generated samples of one task that fill `length` tokens."""
-    return make_samples(subject(run).tokenizer, [task], length=length, num=num, seed=run.seed)
+def samples_of(run: Run, task: str, length: int, num: int, *, spread: bool = False) -> list[Sample]:
+    """`num` generated samples of one task that fill `length` tokens; `spread` evens the depths."""
+    tokenizer = subject(run).tokenizer
+    return make_samples(tokenizer, [task], length=length, num=num, seed=run.seed, spread=spread)
+
+
+def described(run: Run) -> dict[str, str]:
+    """What the numbers of an experiment belong to: model, weights, number type, device."""
+    loaded = subject(run)
+    return {
+        "model": loaded.name,
+        "weights": loaded.revision,
+        "dtype": str(loaded.model.dtype).removeprefix("torch."),
+        "device": loaded.model.device.type,
+    }
 
 
 def predictions(

@@ -1,0 +1,137 @@
+"""What one of several processes does in `test_hosts.py`; every rank writes down what it saw.
+
+`python host_process.py FOLDER`, under torchrun or accelerate launch; FOLDER holds `task.json` and
+the model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import transformers
+
+from modelgraft.cli.main import main
+from modelgraft.core.errors import ModelgraftError
+from modelgraft.methods.star_attention import (
+    ProcessHosts,
+    StarConfig,
+    append_context,
+    encode_context,
+    gather_cache,
+    save_cache,
+    use_cache,
+)
+from modelgraft.methods.star_attention.infer import generate, open_hosts
+
+NEW = 8
+
+
+class Process:
+    """This rank with its model and the prompt of the task."""
+
+    def __init__(self, folder: Path) -> None:
+        task = json.loads((folder / "task.json").read_text())
+        self.folder = folder
+        self.ids = torch.tensor(task["ids"])
+        self.num = task["num_context"]
+        self.command: list[str] = task.get("command", [])
+        self.hosts = open_hosts()
+        self.model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder / "model", dtype=torch.float64
+        ).eval()
+
+    def encode(self, **options: Any) -> Any:
+        context = self.ids[:, : self.num]
+        return encode_context(self.model, context, StarConfig(**options), hosts=self.hosts)
+
+    def tokens(self, cache: Any, *, seed: int = 0, **kwargs: Any) -> list[list[int]]:
+        torch.manual_seed(seed)
+        output = generate(self.model, cache, self.ids, max_new_tokens=NEW, **kwargs)
+        cache.rewind()
+        return output[:, self.ids.shape[1] :].tolist()
+
+    def exchange(self, **options: Any) -> dict[str, Any]:
+        """Logits of every query token, greedy tokens, and the length of the cache at each point."""
+        cache = self.encode(**options)
+        lengths = [[layer.length for layer in cache.layers]]
+        positions = torch.arange(self.num, self.ids.shape[1]).unsqueeze(0)
+        with torch.no_grad(), use_cache(self.model, cache):
+            query = self.ids[:, self.num :]
+            logits = self.model(
+                input_ids=query, position_ids=positions, past_key_values=cache
+            ).logits
+        lengths.append([layer.length for layer in cache.layers])
+        total = cache.get_seq_length()
+        cache.rewind()
+        lengths.append([layer.length for layer in cache.layers])
+        sent = self.hosts.bytes_sent
+        tokens = self.tokens(cache)
+        return {
+            "logits": logits[0].tolist(),
+            "tokens": tokens,
+            "lengths": lengths,
+            "total": total,
+            "bytes_per_token": (self.hosts.bytes_sent - sent) / (query.shape[1] + NEW - 1),
+        }
+
+    def refused(self, call: Any) -> str:
+        try:
+            call()
+        except ModelgraftError as error:
+            return f"{type(error).__name__}: {error}"
+        return "nothing was refused"
+
+
+def observe(process: Process) -> dict[str, Any]:
+    """Everything the tests look at."""
+    rank, size = process.hosts.rank, process.hosts.size
+    found: dict[str, Any] = {"rank": rank, "size": size, "backend": dist.get_backend()}
+    for kind in ("shared", "recompute", "broadcast"):
+        found[kind] = process.exchange(block=10, anchor=7, anchor_compute=kind)
+        few = -(-process.num // (size - 1))
+        found[f"{kind}, idle"] = process.exchange(block=few, anchor_compute=kind)
+    found["steps"] = process.exchange(block=4, anchor_compute="broadcast", blocks_per_step=2)
+    cache = process.encode(block=10, anchor=7)
+    warm = {"do_sample": True, "temperature": 1.5}
+    found["one seed"] = process.tokens(cache, seed=3, **warm)
+    found["own seeds"] = process.tokens(cache, seed=3 + size - 1 - rank, **warm)
+    found["two samples"] = process.tokens(cache, seed=3, num_return_sequences=2, **warm)
+    ends = list(range(3, 40))
+    found["ends"] = [
+        process.tokens(cache, seed=10 * turn + rank, eos_token_id=ends, pad_token_id=0, **warm)
+        for turn in range(6)
+    ]
+    mask = torch.ones_like(process.ids)
+    mask[0, -1] = 0
+    found["refused"] = {
+        "beams": process.refused(lambda: process.tokens(cache, num_beams=2)),
+        "lookup": process.refused(lambda: process.tokens(cache, prompt_lookup_num_tokens=2)),
+        "mask": process.refused(lambda: process.tokens(cache, attention_mask=mask)),
+        "save": process.refused(lambda: save_cache(cache, process.model, Path("nowhere"))),
+        "append": process.refused(lambda: append_context(process.model, cache, process.ids[:, :3])),
+        "halo": process.refused(lambda: process.encode(block=10, halo=2)),
+        "streaming": process.refused(lambda: process.encode(pattern="streaming")),
+    }
+    whole = gather_cache(cache)
+    found["gathered"] = None if whole is None else process.tokens(whole)
+    if process.command:
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            found["exit code"] = main(process.command)
+        found["said"] = said.getvalue()
+    return found
+
+
+if __name__ == "__main__":
+    here = Path(sys.argv[1])
+    me = Process(here)
+    (here / f"rank-{me.hosts.rank}.json").write_text(json.dumps(observe(me)))
+    dist.barrier()
+    dist.destroy_process_group()
