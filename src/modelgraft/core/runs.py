@@ -114,7 +114,7 @@ def differences(folder: Path, settings: Settings, record: RunRecord) -> list[str
     ]
     if record.inputs is not None:
         hashes = old.get("inputs") or {}
-        # A file that only now is there is none: without it the first attempt did nothing.
+        # One that was not there before is no difference: the earlier attempt cannot have used it.
         for name in hashes:
             if name not in record.inputs:
                 lines.append(f"{name}: no longer there")

@@ -1,7 +1,7 @@
 """What one of several processes does in `test_hosts.py`; every rank writes down what it saw.
 
-`python host_process.py FOLDER`, under torchrun or accelerate launch; FOLDER holds `task.json` and
-the model.
+`python host_process.py FOLDER [fail]`, under torchrun or accelerate launch; FOLDER holds
+`task.json` and the model. With `fail` rank 1 breaks at the end, while the others wait for it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import transformers
 from modelgraft.cli.main import main
 from modelgraft.core.errors import ModelgraftError
 from modelgraft.methods.star_attention import (
-    ProcessHosts,
     StarConfig,
     append_context,
     encode_context,
@@ -41,7 +40,7 @@ class Process:
         self.folder = folder
         self.ids = torch.tensor(task["ids"])
         self.num = task["num_context"]
-        self.command: list[str] = task.get("command", [])
+        self.command: list[str] = task["command"]
         self.hosts = open_hosts()
         self.model = transformers.AutoModelForCausalLM.from_pretrained(
             folder / "model", dtype=torch.float64
@@ -61,24 +60,25 @@ class Process:
         """Logits of every query token, greedy tokens, and the length of the cache at each point."""
         cache = self.encode(**options)
         lengths = [[layer.length for layer in cache.layers]]
+        sent = self.hosts.bytes_sent
         positions = torch.arange(self.num, self.ids.shape[1]).unsqueeze(0)
         with torch.no_grad(), use_cache(self.model, cache):
             query = self.ids[:, self.num :]
             logits = self.model(
                 input_ids=query, position_ids=positions, past_key_values=cache
             ).logits
+        sent = self.hosts.bytes_sent - sent
         lengths.append([layer.length for layer in cache.layers])
         total = cache.get_seq_length()
         cache.rewind()
         lengths.append([layer.length for layer in cache.layers])
-        sent = self.hosts.bytes_sent
         tokens = self.tokens(cache)
         return {
             "logits": logits[0].tolist(),
             "tokens": tokens,
             "lengths": lengths,
             "total": total,
-            "bytes_per_token": (self.hosts.bytes_sent - sent) / (query.shape[1] + NEW - 1),
+            "bytes_per_token": sent / query.shape[1],
         }
 
     def refused(self, call: Any) -> str:
@@ -121,12 +121,10 @@ def observe(process: Process) -> dict[str, Any]:
     }
     whole = gather_cache(cache)
     found["gathered"] = None if whole is None else process.tokens(whole)
-    if process.command:
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said):
-            found["exit code"] = main(process.command)
-        found["said"] = said.getvalue()
-    return found
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        found["exit code"] = main(process.command)
+    return {**found, "said": said.getvalue()}
 
 
 if __name__ == "__main__":
@@ -134,4 +132,9 @@ if __name__ == "__main__":
     me = Process(here)
     (here / f"rank-{me.hosts.rank}.json").write_text(json.dumps(observe(me)))
     dist.barrier()
+    if sys.argv[2:] == ["fail"]:
+        if me.hosts.rank == 1:
+            raise RuntimeError("this rank is broken")
+        states = torch.ones(1, 2, 3, 4)
+        me.hosts.attend(states, states, states, scale=1.0)  # waits for rank 1
     dist.destroy_process_group()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -19,6 +19,7 @@ from modelgraft.evaluation.reproduction import reproduce as reproduce_experiment
 from modelgraft.language.chat import encode, is_seamless, split_chat
 from modelgraft.language.documents import read_document
 from modelgraft.language.load import (
+    DType,
     Loaded,
     fastest_cpu_dtype,
     load_causal_lm,
@@ -238,12 +239,12 @@ def reproduce(config: ReproduceConfig, run: Run) -> Result:
 
 def _load(config: ModelOptions, run: Run) -> Loaded:
     settings = run.settings
-    dtype: Any = settings.dtype
+    dtype: str = settings.dtype
     if dtype == "auto" and settings.device in ("auto", "cpu") and not torch.cuda.is_available():
         # A resumed run must not mix number types, and the choice is a measurement.
         dtype = run.choose_once("dtype", fastest_cpu_dtype)
     loaded = load_causal_lm(
-        config.model, device=settings.device, dtype=dtype, offline=settings.offline
+        config.model, device=settings.device, dtype=cast(DType, dtype), offline=settings.offline
     )
     run.log("loaded", model=loaded.name, revision=loaded.revision, dtype=str(loaded.model.dtype))
     return loaded
