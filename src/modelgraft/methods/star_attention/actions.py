@@ -362,6 +362,12 @@ def _answer_result(
 def _ruler_result(
     samples: Sequence[Any], found: Sequence[Prediction], arms: Sequence[str], run: Run
 ) -> Result:
+    summary = summarise(found, arms)
+    columns = ("task or family", "arm", "score (%)", "answer NLL", "empty", "samples")
+    table = Table(columns, summary.rows)
+    table.save(run.add("table", "scores.json", "Scores per task and family."))
+    if plot := depth_plot(samples, found, arms):
+        plot.save(run.add("plot", "depth.json", "Each point is one sample; lower is better."))
     by_key = {(sample.task, sample.index): sample for sample in samples}
     for task, arm in {(one.task, one.arm): None for one in found}:
         pairs = [
@@ -371,10 +377,4 @@ def _ruler_result(
         ]
         name = f"predictions-{task}-{arm}.jsonl"
         write_predictions(run.add("text", name, f"{task}, {arm}: official format."), pairs)
-    summary = summarise(found, arms)
-    columns = ("task or family", "arm", "score (%)", "answer NLL", "empty", "samples")
-    table = Table(columns, summary.rows)
-    table.save(run.add("table", "scores.json", "Scores per task and family."))
-    if plot := depth_plot(samples, found, arms):
-        plot.save(run.add("plot", "depth.json", "Each point is one sample; lower is better."))
     return Result(summary.numbers, remarks=summary.remarks)
