@@ -11,7 +11,6 @@ from modelgraft.core.runs import Run
 from modelgraft.evaluation.intervals import paired_bootstrap
 from modelgraft.evaluation.report import Axis, Plot, Series, Table
 from modelgraft.evaluation.reproduction import DOES_NOT_HOLD, HOLDS, Experiment, Findings
-from modelgraft.language.chat import chat_frame, encode
 from modelgraft.methods.star_attention.config import StarConfig
 from modelgraft.methods.star_attention.evaluate.ruler import Prediction
 from modelgraft.methods.star_attention.evaluate.summary import (
@@ -22,14 +21,12 @@ from modelgraft.methods.star_attention.evaluate.summary import (
 )
 from modelgraft.methods.star_attention.experiments.subject import (
     DENSE,
+    boundary_samples,
     described,
     of_arm,
     predictions,
     samples_of,
-    subject,
 )
-from modelgraft.methods.star_attention.world.fitting import Target
-from modelgraft.methods.star_attention.world.needles import needle_across
 
 ESSAY = "niah_single_2"
 TASKS = ("niah_single_1", ESSAY, "niah_multikey_1")
@@ -117,20 +114,8 @@ def _ablation_numbers(essay: dict[str, list[Prediction]]) -> list[Number]:
 
 def _boundary_numbers(run: Run, length: int, num: int) -> list[Number]:
     """Needles cut in two by a block boundary, reported apart."""
-    tokenizer = subject(run).tokenizer
     block = length // NUM_BLOCKS
-    prefix = len(encode(tokenizer, chat_frame(tokenizer).prefix, markup=True))
-    suffix = len(encode(tokenizer, chat_frame(tokenizer).suffix, markup=True))
-    target = Target(
-        length=length,
-        count_tokens=lambda text: len(encode(tokenizer, text)),
-        seed=run.seed,
-        reserve=prefix + suffix,
-    )
-    samples = [
-        needle_across(index, target, boundary=block * (1 + index % 2) - prefix)
-        for index in range(num)
-    ]
+    samples = boundary_samples(run, length, block, num)
     found = predictions(
         run, "E1-boundary", samples, {"dense": DENSE, "star": StarConfig(block=block)}
     )

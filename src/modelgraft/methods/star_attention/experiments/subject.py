@@ -6,6 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 
 from modelgraft.core.runs import Run
+from modelgraft.language.chat import chat_frame, encode
 from modelgraft.language.load import Loaded, load_causal_lm
 from modelgraft.methods.star_attention.config import StarConfig
 from modelgraft.methods.star_attention.data import Sample
@@ -16,6 +17,8 @@ from modelgraft.methods.star_attention.evaluate.ruler import (
     predict_all,
 )
 from modelgraft.methods.star_attention.evaluate.scores import score
+from modelgraft.methods.star_attention.world.fitting import Target
+from modelgraft.methods.star_attention.world.needles import needle_across
 
 DENSE = StarConfig(pattern="dense")
 REPLY_TOKENS = 14  # A seven-digit number takes eight tokens; the rest is room to go wrong in.
@@ -36,6 +39,25 @@ def samples_of(run: Run, task: str, length: int, num: int, *, spread: bool = Fal
     """`num` generated samples of one task that fill `length` tokens; `spread` evens the depths."""
     tokenizer = subject(run).tokenizer
     return make_samples(tokenizer, [task], length=length, num=num, seed=run.seed, spread=spread)
+
+
+def boundary_samples(run: Run, length: int, block: int, num: int) -> list[Sample]:
+    """`num` essays whose needle a block boundary cuts between key and value, each in turn."""
+    tokenizer = subject(run).tokenizer
+    frame = chat_frame(tokenizer)
+    prefix, suffix = (len(encode(tokenizer, t, markup=True)) for t in (frame.prefix, frame.suffix))
+    target = Target(
+        length=length,
+        count_tokens=lambda text: len(encode(tokenizer, text)),
+        seed=run.seed,
+        reserve=prefix + suffix,
+    )
+    # The last block is short by the answer's budget, so its boundary is left out.
+    inner = max(1, length // block - 2)
+    return [
+        needle_across(index, target, boundary=block * (1 + index % inner) - prefix)
+        for index in range(num)
+    ]
 
 
 def described(run: Run) -> dict[str, str]:
