@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import re
 from typing import Any
 
 from modelgraft.core.errors import MissingExtra
 
 
-def need(module: str, *, extra: str) -> Any:
-    """The imported optional module; `MissingExtra` names the command that installs it."""
+def need(module: str, *, extra: str, at_least: str = "") -> Any:
+    """The imported optional module; `MissingExtra` names the command that installs it.
+
+    `at_least` is the oldest version that serves, as `5.17`.
+    """
     try:
-        return importlib.import_module(module)
+        found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
             raise
@@ -19,6 +23,16 @@ def need(module: str, *, extra: str) -> Any:
             f"{module} is not installed, and this needs it.\n"
             f'  Install it with: pip install "modelgraft[{extra}]"'
         ) from None
+    if at_least and _release(found.__version__) < _release(at_least):
+        raise MissingExtra(
+            f"{module} {found.__version__} is installed, and this needs {at_least} or newer.\n"
+            f'  Upgrade it with: pip install --upgrade "modelgraft[{extra}]"'
+        )
+    return found
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
 def load(target: str) -> Any:

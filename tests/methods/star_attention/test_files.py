@@ -1,4 +1,4 @@
-"""An encoded context on the disk: the same logits after loading, and refused beside anything else."""
+"""An encoded context on the disk: the same logits when loaded, refused beside anything else."""
 
 from __future__ import annotations
 

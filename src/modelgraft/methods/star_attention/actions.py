@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -128,8 +129,14 @@ def plan(config: PlanConfig, run: Run) -> Result:
 def ruler(config: RulerConfig, run: Run) -> Result:
     """Scores per task and family, star beside dense on the same samples."""
     loaded = _load(config, run)
+    unread: list[str] = []
     if config.data is not None:
-        samples = read_records(config.data, reject=run.reject)
+
+        def reject_row(file: str | Path, line: int, id: str, reason: str) -> None:
+            unread.append(f"line {line}: {reason}")
+            run.reject(file, line, id, reason)
+
+        samples = read_records(config.data, reject=reject_row)
     else:
         samples = make_samples(
             loaded.tokenizer,
@@ -139,7 +146,7 @@ def ruler(config: RulerConfig, run: Run) -> Result:
             seed=run.seed,
             material=read_material(config.essay, config.squad, config.hotpot),
         )
-    given = len(samples)
+    given = len(samples) + len(unread)
 
     def reject(sample: Sample, reason: str) -> None:
         run.reject(config.data or "generated", sample.index, sample.task, reason)
@@ -180,7 +187,8 @@ def ruler(config: RulerConfig, run: Run) -> Result:
     result = _ruler_result(samples, found, list(arms), run)
     if len(samples) == given:
         return result
-    return replace(result, partial=f"{given - len(samples)} of {given} samples could not be run")
+    partial = f"{given - len(samples)} of {given} samples could not be run; see rejects.jsonl"
+    return replace(result, partial=partial)
 
 
 def race(config: RaceConfig, run: Run) -> Result:

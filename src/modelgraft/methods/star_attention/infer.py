@@ -62,6 +62,8 @@ def star_generate(
     budget = generate_kwargs.setdefault("max_new_tokens", MAX_NEW_TOKENS)
     rounds = [len(prompt.query_ids) + budget for prompt in prompts]
     headroom = sum(rounds) + 8 * len(rounds) if follow_up else max(rounds)
+    if not prompts[0].context_ids:  # no document, and no chat markup either
+        return [dense_answer(model, tokenizer, "", text, **generate_kwargs) for text in questions]
     context = torch.tensor([prompts[0].context_ids], device=model.device)
     cache = encode_context(
         model,
