@@ -187,8 +187,8 @@ def ruler(config: RulerConfig, run: Run) -> Result:
     result = _ruler_result(samples, found, list(arms), run)
     if len(samples) == given:
         return result
-    partial = f"{given - len(samples)} of {given} samples could not be run; see rejects.jsonl"
-    return replace(result, partial=partial)
+    missing = f"{given - len(samples)} of {given} samples could not be run; see rejects.jsonl"
+    return replace(result, partial=missing)
 
 
 def race(config: RaceConfig, run: Run) -> Result:
