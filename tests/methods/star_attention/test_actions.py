@@ -117,7 +117,7 @@ def test_a_kept_document_is_not_encoded_again_and_only_serves_its_own_text(
         ((other, *TWO, *FAST), "the document or its tokenisation"),
         ((document, *TWO, *FAST, "--block", "100"), "the options block"),
     ):
-        code, _, err = run("answer", *changed, "--cache", "kept", "--out", "c")
+        code, _, err = run("answer", *changed, "--cache", "kept", "--out", f"c{len(changed)}")
         assert code == 2 and says in err and "Choose another --cache folder" in err
 
 
@@ -136,7 +136,7 @@ def test_a_follow_up_sees_what_was_said(run, loaded, document):
     [
         (("--block", "5000"), "This plan is dense attention"),
         (("--block", "0.5"), "This plan is dense attention"),
-        (("--block", "40"), ""),
+        (("--block", "100"), ""),
         (("--block", "4"), "a block of 4 tokens is very small; for 4K write 4096"),
         (("--pattern", "streaming"), ""),
     ],
@@ -145,7 +145,7 @@ def test_a_follow_up_sees_what_was_said(run, loaded, document):
 def test_what_a_reader_must_know_is_said(run, document, options, says):
     """Section 9: dense plans and tiny blocks are said once, on standard error."""
     code, out, err = run("answer", document, *TWO, *FAST, *options, "--out", "r")
-    assert code == 0 and says in err and says not in (out if says else "")
+    assert code == 0 and says in err and "dense" not in out
     if not says:
         assert "dense attention" not in err and "very small" not in err
 
@@ -212,15 +212,15 @@ def test_the_plan_states_what_is_counted(run, loaded, options):
     "options",
     [
         ("--anchor", "200"),
-        ("--boundaries", "300,600,900"),
+        ("--boundaries", "1000,2000,3000"),
         ("--pattern", "local"),
         ("--hosts", "3"),
     ],
     ids=str,
 )
 def test_advice_is_given_for_any_plan_and_memory(run, options):
-    code, _, _ = run("plan", 900, *options, "--memory-gb", "0.000001", "--out", "r")
-    assert code == 0
+    code, _, err = run("plan", 3000, *options, "--memory-gb", "0.001", "--out", "r")
+    assert code == 0, err
     assert "Take --block 128: " in result("r")["text"] and "still exceeds" in result("r")["text"]
 
 
@@ -237,8 +237,24 @@ def test_a_dry_run_says_the_plan_and_writes_nothing(run, document):
 
 # -- ruler -----------------------------------------------------------------------------------------
 
-RULER = ("ruler", "--tasks", "vt,niah_single_1", "--length", "600", "--samples", "2", *FAST)
-SHORT = ("ruler", "--tasks", "vt", "--length", "600", "--samples", "1", *FAST)
+# What a process imports before it predicts, so that a killed one costs little.
+WARM = [
+    "modelgraft.methods.star_attention.actions",
+    "transformers.models.llama.modeling_llama",
+    "transformers.models.auto.modeling_auto",
+    "transformers.tokenization_utils_tokenizers",
+]
+RULER = (
+    "ruler",
+    "--tasks",
+    "niah_single_1,niah_multikey_2",
+    "--length",
+    "600",
+    "--samples",
+    "2",
+    *FAST,
+)
+SHORT = ("ruler", "--tasks", "niah_single_1", "--length", "600", "--samples", "1", *FAST)
 
 
 def predictions(folder: str) -> dict[str, bytes]:
@@ -259,7 +275,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(run, model_folder)
     """Acceptance 24: what was predicted is kept, the rest is done, and no byte differs."""
     assert run(*RULER, "--out", "whole")[0] == 0
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["modelgraft.methods.star_attention.actions"])
+    context.set_forkserver_preload(WARM)
     words = ["star_attention", *RULER, "--model", str(model_folder), "--out", "killed", "--quiet"]
     journal = Path("killed/predictions-journal.jsonl")
 
@@ -284,8 +300,8 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(run, model_folder)
 def test_predictions_are_in_the_official_format_and_tasks_part_at_commas(run):
     """Acceptance 24: one file per task and arm, which the official keys describe."""
     code, out, _ = run(*RULER, "--out", "r")
-    assert code == 0 and "vt: score" in out and "niah_single_1: answer NLL above dense" in out
-    path = Path("r/artefacts/predictions-vt-star.jsonl")
+    assert code == 0 and "niah_single_1: score" in out and "niah_multikey_2: answer NLL" in out
+    path = Path("r/artefacts/predictions-niah_single_1-star.jsonl")
     rows = [json.loads(line) for line in path.open()]
     keys = {"index", "input_context", "input_query", "outputs", "pred", "others", "truncation"}
     assert all(keys | {"length"} <= set(row) for row in rows)
@@ -317,19 +333,21 @@ def test_ablations_run_from_the_command_line_and_differ(run):
     """Acceptance 25, the way there: every mode has a likelihood of its own."""
     found = {}
     for mode in ("first", "none", "previous", "shuffled", "random", "constant"):
-        code, _, err = run(*SHORT, "--anchor-mode", mode, "--compare", "false", "--out", mode)
+        code, _, err = run(
+            *SHORT, "--anchor-mode", mode, "--compare", "false", "--out", f"r-{mode}"
+        )
         assert code == 0, err
-        found[mode] = numbers(mode)["vt: answer NLL"]
+        found[mode] = numbers(f"r-{mode}")["niah_single_1: answer NLL"]
     assert len(set(found.values())) == 6
     for pattern in ("dense", "ring", "local", "streaming"):
         run(*SHORT, "--pattern", pattern, "--compare", "false", "--out", pattern)
-        found[pattern] = numbers(pattern)["vt: answer NLL"]
+        found[pattern] = numbers(pattern)["niah_single_1: answer NLL"]
     assert found["ring"] == pytest.approx(found["dense"], abs=1e-4)
     assert found["local"] == found["none"] and len(set(found.values())) >= 8
 
 
 def test_an_unknown_task_is_named_beside_the_known(run):
-    code, _, err = run("ruler", "--tasks", "vt,nih", *FAST, "--out", "r")
+    code, _, err = run("ruler", "--tasks", "niah_single_1,nih", *FAST, "--out", "r")
     assert code == 2 and "--tasks nih: no such task; there are all, niah_single_1" in err
 
 
