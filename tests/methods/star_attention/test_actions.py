@@ -159,10 +159,13 @@ def test_a_missing_chat_template_is_said(run, model_folder, make_tokenizer, docu
     assert code == 0 and "no chat template" in err
 
 
-def test_a_seam_of_tokens_is_in_the_log(run, document, tmp_path):
+@pytest.mark.parametrize("seamless", [True, False])
+def test_a_seam_of_tokens_is_in_the_log(run, document, monkeypatch, seamless):
     """Section 9: said at debug level, that is, in the log of the run."""
+    name = "modelgraft.methods.star_attention.actions.is_seamless"
+    monkeypatch.setattr(name, lambda *_: seamless)
     run("answer", document, *TWO, *FAST, "--out", "r")
-    assert '"seam"' not in Path("r/log.jsonl").read_text()
+    assert ('"seam"' in Path("r/log.jsonl").read_text()) != seamless
 
 
 @pytest.mark.parametrize(
