@@ -105,7 +105,7 @@ def test_a_missing_file_a_folder_and_a_pipe_are_named(tmp_path: Path) -> None:
     [
         (b"PK\x03\x04" + bytes(30), "a zip container"),
         (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
-        (gzip.compress(b"text"), "a gzip file"),
+        (gzip.compress(b"text", mtime=0), "a gzip file"),
         (b"GGUF\x03\x00", "a model file"),
         (b"looks like text\x00but is not", "byte 15: control character 0x00"),
     ],

@@ -39,7 +39,7 @@ def launch(words: tuple[str, ...], num: int, *rest: str) -> subprocess.Completed
     folders = [str(Path(modelgraft.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(folders)}
     command = [sys.executable, *words, str(num), *rest]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, env=env)
+    return subprocess.run(command, capture_output=True, text=True, timeout=400, env=env)
 
 
 # -- simulated -------------------------------------------------------------------------------------
