@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from modelgraft.core.errors import Unavailable
 from modelgraft.core.results import Number
 from modelgraft.core.runs import Run
+from modelgraft.evaluation.intervals import ratio_interval
 from modelgraft.evaluation.report import Table
 from modelgraft.evaluation.reproduction import DOES_NOT_HOLD, HOLDS, Experiment, Findings
 from modelgraft.methods.star_attention.adapter.cache import StarCache
@@ -22,6 +24,7 @@ from modelgraft.methods.star_attention.adapter.hosts import ProcessHosts, Simula
 from modelgraft.methods.star_attention.adapter.support import model_shape
 from modelgraft.methods.star_attention.config import StarConfig
 from modelgraft.methods.star_attention.evaluate.ruler import sample_prompt
+from modelgraft.methods.star_attention.evaluate.summary import number
 from modelgraft.methods.star_attention.experiments.subject import described, samples_of, subject
 from modelgraft.methods.star_attention.infer import generate
 from modelgraft.methods.star_attention.method import Plan, plan_blocks, plan_cost
@@ -55,15 +58,17 @@ def _run(run: Run, quick: bool) -> Findings:
             Number(f"{size} hosts: busiest host's operations, of one host", busy /
                    plan_cost(shape, cache.plan).total, unit="x", baseline=1.0, better="lower")
         )  # fmt: skip
-    for kind in ("recompute", "broadcast"):
+        numbers.append(_critical_path(run, ids[:, :-num_query], size, rounds=1 if quick else 5))
+    for size, kind in ((2, "recompute"), (2, "broadcast"), (4, "broadcast")):
+        name = f"{size} processes, {kind}"
         run.check()
-        run.progress(3, 4, f"two processes, anchor {kind}")
-        found = _two_processes(run, ids, num_query, kind)
+        run.progress(3, 4, name)
+        found = _processes(run, ids, num_query, kind, size)
         tokens, logits = found["tokens"], torch.tensor(found["logits"])
-        rows.append(_compare(alone, (tokens, logits), f"two processes, {kind}", 2, numbers))
+        rows.append(_compare(alone, (tokens, logits), name, size, numbers))
         per_token = 4 * shape.layers * shape.heads * (shape.head_size + 1)
         numbers.append(
-            Number(f"two processes, {kind}: bytes each host sends per token",
+            Number(f"{name}: bytes each host sends per token",
                    found["bytes_sent"] / found["num_tokens"], n=found["num_tokens"], unit="B",
                    baseline=per_token, better="lower")
         )  # fmt: skip
@@ -118,19 +123,56 @@ def _compare(
     return [name, size, same, apart]
 
 
-def _two_processes(run: Run, ids: Tensor, num_query: int, kind: str) -> dict[str, Any]:
-    """What rank 0 of two gloo processes found; they are started as a user would, by torchrun."""
-    task = run.folder / f"E4-{kind}.json"
-    result = run.folder / f"E4-{kind}-result.json"
+def _critical_path(run: Run, context: Tensor, size: int, *, rounds: int) -> Number:
+    """Seconds of the slowest host, run alone on this machine, against one host with all blocks.
+
+    A host behind the first encodes the anchor, which is as long as a block, and its own blocks.
+    """
+    model = subject(run).model
+    block = -(-context.shape[1] // NUM_BLOCKS)
+    plan = plan_blocks(context.shape[1], StarConfig(block=block), hosts=size)
+    parts = []
+    for host in range(size):
+        own = context[:, plan.of_host(host)[0].start : plan.of_host(host)[-1].end]
+        parts.append(own if host == 0 else torch.cat([context[:, :block], own], dim=1))
+    alone, slowest = [], []
+    for index in range(rounds + 1):
+        run.check()
+        seconds = [_encode_s(model, part, block) for part in (context, *parts)]
+        if index:  # the first round warms up
+            alone.append(seconds[0])
+            slowest.append(max(seconds[1:]))
+    name = f"{size} hosts: encoding time of the slowest, of one host"
+    ratio = ratio_interval(slowest, alone)
+    return number(name, ratio, unit="x", baseline=1.0, better="lower")
+
+
+def _encode_s(model: Any, context: Tensor, block: int) -> float:
+    start = time.perf_counter()
+    encode_context(model, context, StarConfig(block=block))
+    return time.perf_counter() - start
+
+
+def _processes(run: Run, ids: Tensor, num_query: int, kind: str, size: int) -> dict[str, Any]:
+    """What rank 0 of `size` gloo processes found, started as a user would, by torchrun."""
+    task = run.folder / f"E4-{size}-{kind}.json"
+    result = run.folder / f"E4-{size}-{kind}-result.json"
     task.write_text(json.dumps({"ids": ids.tolist(), "num_query": num_query, "anchor": kind}))
     command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+        *(
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            str(size),
+        ),
         *("-m", "modelgraft.methods.star_attention.experiments.host_process"),
         *(str(task), str(result)),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
     if done.returncode:
-        raise Unavailable(f"two processes could not be run:\n{done.stderr[-2000:]}")
+        raise Unavailable(f"{size} processes could not be run:\n{done.stderr[-2000:]}")
     return json.loads(Path(result).read_text())
 
 

@@ -50,18 +50,20 @@ def _arms(length: int) -> tuple[dict[str, StarConfig], dict[str, StarConfig]]:
         "constant": replace(star, anchor_mode="constant"),
     }
     ablation = {
-        **{f"anchor {size}": replace(star, anchor=size) for size in (4, 64, 128)},
+        "two blocks": StarConfig(block=length // 2),
+        **{f"anchor {size}": replace(star, anchor=size) for size in (4, 64, 128, 256)},
         "previous": replace(star, anchor_mode="previous"),
         "previous positions": replace(star, anchor_positions="previous"),
+        "random positions": replace(star, anchor_positions="random"),
         "shuffled": replace(star, anchor_mode="shuffled"),
         "random": replace(star, anchor_mode="random"),
-        "streaming": StarConfig(pattern="streaming"),
+        "streaming": StarConfig(pattern="streaming", sinks=16, window=128),
     }
     return main, ablation
 
 
 def _run(run: Run, quick: bool) -> Findings:
-    length, num, fewer = (768, 2, 1) if quick else (2048, 10, 6)
+    length, num, fewer = (768, 2, 1) if quick else (2048, 20, 8)
     main, ablation = _arms(length)
     essay_samples = samples_of(run, ESSAY, length, num)
     found = predictions(run, "E1-essay", essay_samples, main)
