@@ -42,7 +42,9 @@ TIE = 0.03
 
 def _arms(length: int) -> tuple[dict[str, StarConfig], dict[str, StarConfig]]:
     """The arms of the claim, and those of the ablation on fewer samples."""
-    star = StarConfig(block=length // NUM_BLOCKS)
+    block = length // NUM_BLOCKS
+    star = StarConfig(block=block)
+    anchors = [size for size in (4, 64, 128, 256) if size < block]
     main = {
         "dense": DENSE,
         "star": star,
@@ -51,7 +53,7 @@ def _arms(length: int) -> tuple[dict[str, StarConfig], dict[str, StarConfig]]:
     }
     ablation = {
         "two blocks": StarConfig(block=length // 2),
-        **{f"anchor {size}": replace(star, anchor=size) for size in (4, 64, 128, 256)},
+        **{f"anchor {size}": replace(star, anchor=size) for size in anchors},
         "previous": replace(star, anchor_mode="previous"),
         "previous positions": replace(star, anchor_positions="previous"),
         "random positions": replace(star, anchor_positions="random"),
