@@ -1,0 +1,192 @@
+"""The loop: the cut of a batch, stops, bad numbers and processes leave the result as it is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from training_job import Job, collate, items, network
+
+from modelgraft.core.errors import ConfigError, InputError, Interrupted, Partial, UnsupportedModel
+from modelgraft.core.runs import open_run
+from modelgraft.training.config import OptimConfig
+from modelgraft.training.ema import Ema
+from modelgraft.training.fit import Loss, fit
+
+
+def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: one.detach().clone() for name, one in model.named_parameters()}
+
+
+def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+def test_the_loop_is_plain_adamw_on_the_mean_over_all_targets(tmp_path, config):
+    """Against the textbook loop: whole batch, mean loss, torch's own optimiser and clipping."""
+    job = Job(config)
+    ours = weights(job.start(tmp_path / "ours"))
+    model = network()
+    matrices = [one for one in model.parameters() if one.dim() > 1]
+    vectors = [one for one in model.parameters() if one.dim() == 1]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=config.lr)
+    for index in range(job.steps):
+        x, y = collate([items()[i] for i in job.batches().indices(index)])
+        (model(x).squeeze(-1) - y).square().mean().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for group in optimizer.param_groups:  # one step of warm-up, then down to 0
+            group["lr"] = config.lr * min(1.0, 1 - (index - 1) / (job.steps - 1))
+        optimizer.step()
+        optimizer.zero_grad()
+    assert distance(ours, weights(model)) < 1e-12
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, 5])
+def test_the_cut_into_micro_batches_does_not_change_the_step(tmp_path, config, micro_batch):
+    whole = weights(Job(config).start(tmp_path / "whole"))
+    cut = weights(Job(replace(config, micro_batch=micro_batch)).start(tmp_path / "cut"))
+    assert distance(whole, cut) < 1e-12
+
+
+@pytest.mark.parametrize("stop_at", [0, 1, 4, 5, 10])
+def test_a_stopped_and_resumed_run_ends_with_the_same_bits(tmp_path, config, stop_at):
+    job = Job(config, dropout=0.3)
+    unbroken = weights(job.start(tmp_path / "unbroken"))
+    with pytest.raises(Interrupted):
+        replace(job, stop_at=stop_at).start(tmp_path / "broken")
+    # The model that goes on is freshly made: everything it needs is in the checkpoint.
+    resumed = weights(job.start(tmp_path / "broken", network(dropout=0.3)))
+    assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
+    steps = [json.loads(line)["step"] for line in open(tmp_path / "broken" / "metrics.jsonl")]
+    assert steps == list(range(job.steps))
+
+
+def test_dropout_is_drawn_anew_in_every_step(tmp_path, config):
+    model = network(dropout=0.5)
+    seen: list[torch.Tensor] = []
+
+    def step(batch):
+        x, y = batch
+        seen.append(torch.rand(1))
+        return Loss((model(x).squeeze(-1) - y).square().sum(), len(y))
+
+    with open_run(tmp_path / "run", seed=1) as run:
+        fit(step, Job(config).batches(), model, run, config, steps=3)
+    assert len({float(one) for one in seen}) == 3
+
+
+@pytest.mark.parametrize("spoil", [(2,), (2, 3), (2, 3, 5)])
+def test_a_step_with_a_loss_that_is_not_finite_is_not_taken(tmp_path, config, spoil):
+    job = Job(config, spoil=spoil)
+    model = job.start(tmp_path / "run")
+    assert all(torch.isfinite(one).all() for one in model.parameters())
+    log = (tmp_path / "run" / "log.jsonl").read_text()
+    assert log.count("step not taken") == len(spoil)
+
+
+def test_three_bad_steps_in_a_row_end_the_run_with_the_last_good_state(tmp_path, config):
+    with pytest.raises(Partial, match=r"steps 7 to 9.*step-00000006"):
+        Job(config, spoil=(7, 8, 9)).start(tmp_path / "run")
+    good = load_file(tmp_path / "run" / "checkpoints" / "step-00000006" / "model.safetensors")
+    assert all(torch.isfinite(one).all() for one in good.values())
+
+
+def test_a_gradient_that_is_not_finite_is_not_taken_either(tmp_path, config):
+    model = network()
+    before = weights(model)
+
+    def step(batch):
+        x, _ = batch
+        # The square root of 0: a finite loss with an infinite gradient.
+        return Loss((model(x) * 0).abs().sqrt().sum(), len(x))
+
+    with open_run(tmp_path / "run") as run, pytest.raises(Partial, match="gradient norm"):
+        fit(step, Job(config).batches(), model, run, config, steps=5)
+    assert distance(before, weights(model)) == 0
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path, config):
+    with pytest.raises(Interrupted):
+        Job(config, stop_at=4).start(tmp_path / "run")
+    other = torch.nn.Sequential(torch.nn.Linear(3, 1)).double()
+    with pytest.raises(InputError, match="other parameters"):
+        Job(config).start(tmp_path / "run", other)
+
+
+def test_a_model_without_trainable_parameters_is_refused(tmp_path, config):
+    with pytest.raises(UnsupportedModel, match="no trainable parameter"):
+        Job(config).start(tmp_path / "run", network().requires_grad_(False))
+
+
+def test_only_what_requires_a_gradient_is_trained_and_saved(tmp_path, config):
+    model = network()
+    model[0].requires_grad_(False)
+    frozen = model[0].weight.clone()
+    Job(config).start(tmp_path / "run", model)
+    assert torch.equal(frozen, model[0].weight)
+    saved = load_file(tmp_path / "run" / "checkpoints" / "step-00000012" / "model.safetensors")
+    assert set(saved) == {"3.weight", "3.bias"}
+
+
+def test_the_average_is_resumed_and_can_be_applied_and_taken_back(tmp_path, config):
+    def start(folder: Path, stop_at: int | None) -> tuple[torch.nn.Module, Ema]:
+        model = network()
+        ema = Ema(model, 0.9)
+        job = Job(config, stop_at=stop_at)
+        with open_run(folder, seed=3) as run:
+            fit(job._step(model, run), job.batches(), model, run, config, steps=12, ema=ema)
+        return model, ema
+
+    model, whole = start(tmp_path / "whole", None)
+    with pytest.raises(Interrupted):
+        start(tmp_path / "cut", 5)
+    _, resumed = start(tmp_path / "cut", None)
+    assert all(torch.equal(whole.weights[name], resumed.weights[name]) for name in whole.weights)
+    own = weights(model)
+    with whole.applied():
+        assert distance(own, weights(model)) > 1e-4
+    assert distance(own, weights(model)) == 0
+
+
+def test_a_batch_smaller_than_the_processes_is_refused():
+    job = Job(OptimConfig(batch=2, micro_batch=1))
+    with pytest.raises(ConfigError, match="smaller than the 4 processes"):
+        replace(job.batches(), world=4)
+
+
+@pytest.mark.parametrize(
+    ("launcher", "form"), [("torchrun", "whole"), ("torchrun", "sharded"), ("accelerate", "whole")]
+)
+def test_two_processes_train_as_one(tmp_path, config, launcher, form):
+    """Each takes half of every batch; gradients are summed, so the weights agree to rounding.
+
+    Whole copies of the model, and one that FSDP2 has cut in two.
+    """
+    alone = weights(Job(config).start(tmp_path / "alone"))
+    script = Path(__file__).with_name("train_process.py")
+    command = {
+        "torchrun": ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"],
+        # Without a GPU, --multi_gpu is accelerate's way to start processes.
+        "accelerate": [
+            *("-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu"),
+            *("--num_machines", "1", "--num_processes", "2", "--mixed_precision", "no"),
+            *("--dynamo_backend", "no", "--main_process_port", "0"),
+        ],
+    }[launcher]
+    target = tmp_path / "weights.safetensors"
+    done = subprocess.run(
+        [sys.executable, *command, str(script), str(tmp_path / "run"), str(target), form],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    shared = load_file(target)
+    assert distance(alone, shared) < 1e-12
