@@ -118,6 +118,27 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
         with_key(quantization_config={"quant_method": "evil"}),
         r"quantization_config\.quant_method",
     ),
+    "a million layers": (with_key(num_hidden_layers=10**6), "key num_hidden_layers.*1,000,000"),
+    "a wide layer in a nested config": (
+        with_key(text_config={"hidden_size": 10**9}),
+        r"key text_config\.hidden_size",
+    ),
+    "a token id that is a word": (
+        in_file("generation_config__json", {"eos_token_id": "x"}),
+        r"generation_config\.json, key eos_token_id",
+    ),
+    "a negative length": (
+        in_file("generation_config__json", {"max_length": -4}),
+        "key max_length.*not a number from 1 up",
+    ),
+    "a template that is a number": (
+        in_file("tokenizer_config__json", {"chat_template": 5}),
+        "key chat_template: refused: it is not a text",
+    ),
+    "a named template that is none": (
+        in_file("tokenizer_config__json", {"chat_template": [{"name": "default"}]}),
+        "key chat_template",
+    ),
     "other weight file": (with_key(transformers_weights="adapter_model.bin"), "another weight"),
     "tokenizer class": (
         in_file("tokenizer_config__json", {"auto_map": {"AutoTokenizer": ["evil.Tok", None]}}),
@@ -276,7 +297,7 @@ def test_a_sound_folder_passes_with_its_config_and_weights(tmp_path: Path) -> No
             "text_config": {"attn_implementation": {"": "flex_attention", "vision": "eager"}},
             "quantization_config": {"quant_method": "awq"},
         },
-        generation_config__json={"eos_token_id": 2},
+        generation_config__json={"eos_token_id": [2, 7], "max_length": 20, "pad_token_id": None},
         tokenizer_config__json={"chat_template": "{{ messages }}"},
     )
     checked = check_model_folder(folder)
@@ -431,3 +452,19 @@ def test_an_adapter_whose_base_is_the_folder_itself_passes(tmp_path: Path) -> No
     folder = tmp_path / "model"
     write_model(folder, adapter_config__json={"base_model_name_or_path": str(folder)})
     assert check_model_folder(folder).weights
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_quantisation_that_fetches_kernels_passes_only_where_none_can_be_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    folder = write_model(
+        tmp_path / "model", CONFIG | {"quantization_config": {"quant_method": "mxfp4"}}
+    )
+    if is_there:
+        (tmp_path / "kernels.py").touch()
+        monkeypatch.syspath_prepend(tmp_path)
+        with pytest.raises(UnsupportedModel, match="quant_method"):
+            check_model_folder(folder)
+    else:
+        check_model_folder(folder)

@@ -6,6 +6,7 @@ no connection and imports nothing. Only safetensors weights pass.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import struct
@@ -30,21 +31,29 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 EXPERTS = ("eager", "batched_mm", "grouped_mm")
-# Quantisations whose loaders read safetensors and fetch no kernels of their own.
-QUANT_METHODS = (
-    "awq",
-    "bitsandbytes",
-    "compressed-tensors",
-    "fbgemm_fp8",
-    "fp8",
-    "gptq",
-    "hqq",
-    "mxfp4",
-    "quanto",
-)
+# Quantisations whose loaders read safetensors.
+QUANT_METHODS = ("awq", "bitsandbytes", "compressed-tensors", "gptq", "hqq", "quanto")
+# The loaders of these fetch compiled code from a hub where the package `kernels` is installed.
+KERNEL_QUANT_METHODS = ("fbgemm_fp8", "fp8", "mxfp4")
+# Far above any model there is; without bounds a few bytes could ask for days of work.
+SIZES = {
+    "num_hidden_layers": 1 << 12,
+    "num_layers": 1 << 12,
+    "n_layer": 1 << 12,
+    "hidden_size": 1 << 20,
+    "intermediate_size": 1 << 22,
+    "vocab_size": 1 << 24,
+    "num_attention_heads": 1 << 14,
+    "num_key_value_heads": 1 << 14,
+    "num_local_experts": 1 << 14,
+    "num_experts": 1 << 14,
+}
+_TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+_COUNTS = ("max_length", "max_new_tokens", "num_beams", "num_return_sequences")
 
 _CODE_KEYS = ("auto_map", "trust_remote_code", "custom_code", "custom_pipelines", "custom_generate")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_MEND = "Mend or delete the key in a copy of the folder."
 _MAX_DEPTH = 16
 _MAX_CONFIG_BYTES = 1 << 20
 _MAX_OTHER_BYTES = 8 << 20  # may list every added token
@@ -101,6 +110,7 @@ def check_configs(folder: Path) -> dict[str, Any]:
         if (folder / name).is_file():
             other = _read_object(folder / name, _MAX_OTHER_BYTES)
             _refuse_code(folder / name, other)
+            _refuse_wrong_types(folder / name, other)
             if name == ADAPTER_CONFIG:
                 _refuse_other_base(folder, other)
     return config
@@ -195,7 +205,31 @@ def _refuse_code(path: Path, config: dict[str, Any]) -> None:
         elif "experts_implementation" in key:
             _refuse_unless(path, place, value, EXPERTS)
         elif key == "quant_method":
-            _refuse_unless(path, place, value, QUANT_METHODS)
+            has_kernels = importlib.util.find_spec("kernels") is not None
+            others = () if has_kernels else KERNEL_QUANT_METHODS
+            _refuse_unless(path, place, value, (*QUANT_METHODS, *others))
+        elif key in SIZES and isinstance(value, int) and value > SIZES[key]:
+            raise _refused(
+                path, place, f"{value:,} is more than {SIZES[key]:,}.", "No model has such a size."
+            )
+
+
+def _refuse_wrong_types(path: Path, config: dict[str, Any]) -> None:
+    """What would otherwise fail deep inside a library, after the long work."""
+    for key in _TOKEN_IDS:
+        value = config.get(key)
+        ids = value if isinstance(value, list) else [value]
+        if any(one is not None and (type(one) is not int or one < 0) for one in ids):
+            raise _refused(path, key, f"{str(value)[:80]!r} is no token id.", _MEND)
+    for key in _COUNTS:
+        value = config.get(key)
+        if value is not None and (type(value) is not int or value < 1):
+            raise _refused(path, key, f"{str(value)[:80]!r} is not a number from 1 up.", _MEND)
+    template = config.get("chat_template")
+    named = template if isinstance(template, list) else []
+    texts = [one.get("template") if isinstance(one, dict) else None for one in named]
+    if any(not isinstance(one, str) for one in (texts or [template or ""])):
+        raise _refused(path, "chat_template", "it is not a text.", _MEND)
 
 
 def _refuse_other_base(folder: Path, adapter: dict[str, Any]) -> None:
