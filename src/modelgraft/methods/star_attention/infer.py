@@ -160,7 +160,8 @@ def generate(model: Any, cache: StarCache, input_ids: Tensor, **generate_kwargs:
         _stay_in_step(model, cache.hosts, config, kwargs)
     # Stock assisted decoding would feed again what a cache holds already, so it is left out.
     start = cache.get_seq_length() if is_assisted else 0
-    with use_cache(model, cache):
+    unmasked = bool(kwargs["attention_mask"].all())
+    with use_cache(model, cache, unmasked=unmasked):
         output = model.generate(input_ids[:, start:], past_key_values=cache, **kwargs)
     return torch.cat([input_ids[:, :start], output], dim=1) if start else output
 

@@ -427,11 +427,12 @@ def _ring(config: StarConfig) -> Callable[..., tuple[Tensor, None]]:
 
 
 @contextlib.contextmanager
-def use_cache(model: Any, cache: StarCache) -> Generator[None]:
+def use_cache(model: Any, cache: StarCache, *, unmasked: bool = False) -> Generator[None]:
     """Phase 2: inside the block, `model` attends to `cache` as its pattern and hosts demand.
 
     On one process, with the star pattern and ordinary RoPE, nothing is changed at all: phase 2 is
-    the model's own attention over the cached keys.
+    the model's own attention over the cached keys. `unmasked` says that no query is padded; on a
+    CPU the same attention is then computed in a form that keeps all cores busy for one token.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(pinned_rope(model, cache.num_tokens + cache.headroom))
@@ -448,4 +449,12 @@ def use_cache(model: Any, cache: StarCache) -> Generator[None]:
             stack.enter_context(use_attention(model, attention))
         elif cache.plan.config.pattern == "streaming":
             stack.enter_context(use_attention(model, _streaming(cache.plan.config)))
+        elif unmasked and model.device.type == "cpu" and supports_split_kernel(model):
+            stack.enter_context(use_attention(model, _exact))
         yield
+
+
+def _exact(module: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any, **kwargs: Any):
+    """Causal attention of the last tokens over all cached keys."""
+    scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
+    return attend(query, key, value, scale=scale, causal=True).output.transpose(1, 2), None
