@@ -32,11 +32,16 @@ class Lap:
         return self.prefill_s + self.token_s * (num_tokens - 1)
 
 
-class _Clock(StoppingCriteria):
+class TokenClock(StoppingCriteria):
     """Notes when each token is there; never stops anything."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
+
+    @property
+    def token_s(self) -> float:
+        """Seconds per token after the first, which is the prompt's."""
+        return (self.times[-1] - self.times[0]) / max(1, len(self.times) - 1)
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
         self.times.append(time.perf_counter())
@@ -86,7 +91,7 @@ def timed_run(
     allow_extrapolation: bool = False,
 ) -> TimedRun:
     """A lap as `race_lap` times it, with what it produced."""
-    clock = _Clock()
+    clock = TokenClock()
     kwargs: dict[str, Any] = {
         "max_new_tokens": new_tokens,
         "min_new_tokens": new_tokens,
@@ -117,9 +122,7 @@ def timed_run(
                 allow_extrapolation=allow_extrapolation,
             )
             output = generate(model, cache, input_ids, **kwargs)
-    times = clock.times
-    pace = (times[-1] - times[0]) / max(1, len(times) - 1)
-    lap = Lap(times[0] - start, pace, peak[0] if peak else None)
+    lap = Lap(clock.times[0] - start, clock.token_s, peak[0] if peak else None)
     return TimedRun(lap, output[:, input_ids.shape[1] :], cache)
 
 
