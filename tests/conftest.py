@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,16 @@ _LOG = "MODELGRAFT_TEST_ATTEMPTS"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Block outside sockets here and in every Python that a test starts."""
+    """Block outside sockets here and in every Python that a test starts.
+
+    Signals are heard again even if the tests run in the background, where shells switch them off.
+    """
+    for number, handler in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
     folders = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     folders = [os.path.abspath(folder) for folder in folders]  # programs start in other folders
     if _NO_NETWORK not in folders:

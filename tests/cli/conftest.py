@@ -65,10 +65,11 @@ def start(thirteenth: Path) -> Callable[..., subprocess.Popen[str]]:
 
     def call(*words: str, **kwargs: Any) -> subprocess.Popen[str]:
         streams = {name: kwargs.pop(name, subprocess.PIPE) for name in ("stdout", "stderr")}
+        more = kwargs.pop("env_more", {})
         return subprocess.Popen(
             [sys.executable, "-c", DRIVER, str(thirteenth.parent / "methods"), *words],
             text=True,
-            env={**os.environ, "PYTHONPATH": str(Path(modelgraft.__file__).parents[1])},
+            env={**os.environ, "PYTHONPATH": str(Path(modelgraft.__file__).parents[1]), **more},
             **streams,
             **kwargs,
         )

@@ -98,6 +98,7 @@ def test_a_method_that_cannot_be_read_is_on_the_page(run: Run, thirteenth: Path)
 
 
 def test_only_names_methods_that_exist(run: Run, thirteenth: Path) -> None:
+    assert run("demo", "--only", " thirteenth , thirteenth", "--out", "d")[0] == 0
     code, _, err = run("demo", "--only", "thirtenth")
     assert code == 2 and "did you mean thirteenth?" in err
     assert not Path("runs").exists()

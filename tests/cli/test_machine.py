@@ -54,6 +54,8 @@ def test_getting_a_model_offline_says_how_to_do_it_by_hand(run: Run) -> None:
         (("get",), "models get needs a name"),
         (("get", "smolm"), "Did you mean tiny:smollm?"),
         (("gte", "x"), "did you mean get?"),
+        (("list", "smolm"), "smolm: no model of this name is stored; embedded are: tiny:smollm"),
+        (("check", "smolm"), "smolm: no model of this name is stored; embedded are: tiny:smollm"),
     ],
 )
 def test_a_wrong_request_is_answered_with_a_hint(
@@ -67,6 +69,13 @@ def test_a_wrong_request_is_answered_with_a_hint(
 def test_a_check_of_an_empty_store_finds_nothing(run: Run) -> None:
     assert run("models", "check") == (0, "every stored model is as recorded\n", "")
     assert json.loads(run("models", "check", "--json")[1]) == {"problems": []}
+    assert run("models", "check", "smollm")[0] == 0
+
+
+def test_the_list_of_one_model_holds_no_other(run: Run) -> None:
+    for name in ("smollm", "tiny:smollm", "tiny"):
+        rows = json.loads(run("models", "list", name, "--json")[1])["models"]
+        assert [row["name"] for row in rows] == ["tiny:smollm"]
 
 
 def test_doctor_names_what_is_lacking_and_the_remedy(run: Run, home: Path) -> None:

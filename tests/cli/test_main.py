@@ -135,7 +135,9 @@ def test_a_dry_run_prints_the_estimate_and_writes_nothing(run: Run, text: str) -
     assert code == 0 and "51 bytes" in out
     numbers = json.loads(run("thirteenth", "count", text, "--dry-run", "--json")[1])["numbers"]
     assert numbers[0]["value"] == 17
-    assert "no estimate" in run("thirteenth", "wait", "--dry-run")[1]
+    assert run("thirteenth", "wait", "--dry-run")[1] == (
+        "thirteenth wait: the options can be read; this action gives no estimate\n"
+    )
     assert not Path("runs").exists()
 
 
@@ -198,6 +200,13 @@ def test_the_traceback_of_our_fault_is_kept_in_the_run_folder(run: Run) -> None:
         (("thirteenth", "count", "a", "--preset", "tinny"), "did you mean tiny?"),
         (("thirteenth", "count", "a", "--seed", "-1"), "--seed: -1 is too small"),
         (("thirteenth", "count", "a", "--json", "x", "--resume", "maybe"), "word too many"),
+        (("--version", "junk"), "'junk': --version stands alone"),
+        (("thirteenth", "--foo"), "--foo: an action comes first, then its options"),
+        (("thirteenth", "--json"), "--json: an action comes first, then its options"),
+        (("thirteenth", "--preset", "tiny"), "--preset: an action comes first"),
+        (("thirteenth", "count", "a", "--question", "bad\udcff"), "--question: the text is not"),
+        (("thirteenth", "count", "x" * 256), "FILE: no file has so long a name"),
+        (("thirteenth", "wait", "--steps", "1" * 400), "a number of 400 digits is too large"),
     ],
 )
 def test_a_wrong_command_line_ends_with_code_two_and_a_hint(
@@ -207,6 +216,59 @@ def test_a_wrong_command_line_ends_with_code_two_and_a_hint(
     assert (code, out) == (2, "")
     assert message in err
     assert not Path("runs").exists()
+
+
+def test_every_fault_of_a_command_line_is_listed_at_once(run: Run) -> None:
+    words = ("--seed", "abc", "--dtype", "int8", "--repeats", "x", "--dry-run", "maybe")
+    code, _, err = run("thirteenth", "count", *words[:6])
+    assert code == 2
+    assert err.removeprefix("ConfigError: ").splitlines() == [
+        "--seed: 'abc' is not a whole number",
+        "--dtype: 'int8' is not one of auto, float32, bfloat16, float16",
+        "--repeats: 'x' is not a whole number",
+        "FILE: this is needed (the text to count in)",
+    ]
+    err = run("thirteenth", "count", "a", "--sed", "1", "--repaets=2", "--zzz")[2]
+    assert err.removeprefix("ConfigError: ").splitlines() == [
+        "--sed: there is no such option; did you mean --seed?",
+        "--repaets: there is no such option; did you mean --repeats?",
+        "--zzz: there is no such option; modelgraft thirteenth count --help lists the options.",
+    ]
+
+
+def test_a_failed_attempt_does_not_block_its_folder(run: Run, text: str) -> None:
+    code, _, err = run("thirteenth", "fail", "input", "--out", "r")
+    assert code == 2 and "this row is no good" in err
+    assert run("thirteenth", "count", text, "--out", "r")[0] == 0
+    assert json.loads(Path("r/run.json").read_text())["action"] == "count"
+    assert run("thirteenth", "fail", "input", "--out", "r")[0] == 2
+    assert json.loads(Path("r/run.json").read_text())["action"] == "count"
+
+
+# -- under a launcher ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rank", "size"),
+    [("1", ""), ("1", "1"), ("x", "2"), ("-1", "2"), ("1", "x"), ("9" * 5000, "2")],
+)
+def test_a_stray_rank_in_the_environment_changes_nothing(
+    run: Run, text: str, monkeypatch: pytest.MonkeyPatch, rank: str, size: str
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", size)
+    code, out, _ = run("thirteenth", "count", text, "--out", "r")
+    assert code == 0 and "counted by 0" in out
+    assert Path("r/report.html").is_file()
+
+
+def test_a_process_that_is_not_the_first_prints_nothing_and_keeps_no_folder(
+    run: Run, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert run("thirteenth", "count", text, "--out", "r") == (0, "", "")
+    assert not Path("r").exists()
 
 
 def test_a_method_that_cannot_be_read_is_named_and_hides_no_other(

@@ -100,6 +100,7 @@ def test_only_and_from_choose_the_steps(run: Run, recipe: str) -> None:
         return [step["id"] for step in json.loads(run("run", recipe, "--json", *words)[1])["steps"]]
 
     assert ids("--only", "text,rest") == ["text", "rest"]
+    assert ids("--only", " text , rest ") == ["text", "rest"]
     assert ids("--from", "words") == ["words", "rest"]
     assert ids("--from", "words", "--only", "words") == ["words"]
     code, _, err = run("run", recipe, "--only", "wrods")
@@ -155,6 +156,45 @@ def test_an_unfulfilled_step_stops_the_recipe_with_code_three(run: Run, thirteen
     assert not Path("runs/r/b").exists()
 
 
+def test_what_was_done_before_a_step_failed_is_told_with_its_error(
+    run: Run, thirteenth: Path
+) -> None:
+    Path("bad.yaml").write_text(
+        "format: 1\nsteps:\n- {id: a, action: thirteenth wait, config: {steps: 2}}\n"
+        "- {id: b, action: thirteenth fail, config: {how: input}}\n"
+        "- {id: c, action: thirteenth wait}\n"
+    )
+    code, out, err = run("run", "bad.yaml", "--json")
+    assert code == 2 and "InputError: row.jsonl:3: this row is no good." in err
+    done, failed = json.loads(out)["steps"]
+    assert (done["id"], done["numbers"][0]["value"]) == ("a", 2)
+    assert failed == {
+        "id": "b",
+        "run": "runs/bad/b",
+        "problem": "row.jsonl:3: this row is no good.",
+    }
+
+
+def test_a_wish_to_stop_that_comes_with_the_end_of_a_step_stops_the_next(
+    run: Run, thirteenth: Path
+) -> None:
+    actions = thirteenth.parent / "methods" / "thirteenth" / "actions.py"
+    press = (
+        "\nimport os, signal\ndef copy(config, run):\n    os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    actions.write_text(actions.read_text() + press + '    return Result(text="copied")\n')
+    Path("r.yaml").write_text(
+        "format: 1\nsteps:\n- {id: a, action: thirteenth copy_text, config: {text: x}}\n"
+        "- {id: b, action: thirteenth wait}\n"
+    )
+    code, _, err = run("run", "r.yaml")
+    assert code == 130 and "Interrupted: stopped; the runs that are done are kept." in err
+    assert Path("runs/r/a/result.json").exists() and not Path("runs/r/b").exists()
+    assert run("run", "r.yaml", "--json")[0] == 0
+    code, _, err = run("demo")
+    assert code == 130 and "the runs that are done are kept" in err
+
+
 def test_a_dry_run_says_what_is_known_and_writes_nothing(run: Run, recipe: str) -> None:
     code, out, _ = run("run", recipe, "--dry-run")
     assert code == 0
@@ -185,6 +225,10 @@ def test_a_saved_config_runs_again_with_what_is_overridden(run: Run, thirteenth:
         (("pipe.yaml", "--words.repats", "3"), "did you mean --words.repeats?"),
         (("pipe.yaml", "--words.repeats", "x"), "--repeats: 'x' is not a whole number"),
         (("pipe.yaml", "--seed", "-3"), "--seed: -3 is too small"),
+        (("pipe.yaml", "--seed", "x", "--quiet=x"), "--seed: 'x' is not a whole number"),
+        (("pipe.yaml", "--words.file", "n" * 300), "FILE: no file has so long a name"),
+        (("pipe.yaml", "--rest.steps", "1" * 400), "a number of 400 digits is too large"),
+        (("pipe.yaml", "--text.text", "bad\udcff"), "--text: the text is not valid Unicode"),
     ],
 )
 def test_what_cannot_be_run_is_refused_in_words(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import platform
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 Run = Callable[..., tuple[int, str, str]]
+Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
@@ -55,6 +59,7 @@ def test_report_writes_one_page_or_two_runs_side_by_side(run: Run) -> None:
     assert run("report", "r1", "-o", "page.html")[1] == "page.html\n"
     assert run("report", "r1", "second", "--out", "both.html")[1] == "both.html\n"
     assert "lower" in Path("both.html").read_text()
+    assert json.loads(run("report", "r1", "--json")[1]) == {"page": "r1/report.html"}
 
 
 @pytest.mark.usefixtures("two_runs")
@@ -70,3 +75,69 @@ def test_a_failed_run_is_shown_with_its_error(run: Run) -> None:
     code, out, _ = run("show", "r")
     assert code == 0
     assert "failed" in out and "this row is no good" in out
+
+
+def test_a_killed_run_is_not_shown_as_running(run: Run, start: Start) -> None:
+    process = start("thirteenth", "wait", "--seconds", "0.2", "--steps", "900", "--out", "r")
+    while not Path("r/steps.jsonl").exists():
+        time.sleep(0.05)
+    assert run("show", "r")[1].startswith("Word counting wait: running")
+    process.kill()
+    process.communicate()
+    out = run("show", "r")[1]
+    assert out.startswith("Word counting wait: killed; run the same command again to go on")
+    assert json.loads(run("show", "r", "--json")[1])["run"]["state"] == "killed"
+    assert json.loads(Path("r/run.json").read_text())["state"] == "running"
+
+
+def test_the_state_of_a_run_says_on_which_machine_it_works_and_no_evidence_does(
+    run: Run, two_runs: None
+) -> None:
+    host = platform.node()
+    assert json.loads(Path("r1/run.json").read_text())["host"] == host
+    for name in ("result.json", "config.json", "report.html", "log.jsonl"):
+        assert host not in Path("r1", name).read_text()
+
+
+def test_a_folder_of_runs_names_the_runs_in_it(run: Run) -> None:
+    Path("r.yaml").write_text(
+        "format: 1\nname: pipe\nsteps:\n- {id: a, action: thirteenth wait}\n"
+        "- {id: b, action: thirteenth wait}\n"
+    )
+    assert run("run", "r.yaml", "--quiet")[0] == 0
+    for name in ("runs/pipe", "pipe"):
+        code, _, err = run("show", name)
+        assert code == 2
+        assert "a folder of runs.\n  There are: runs/pipe/a, runs/pipe/b." in err
+
+
+@pytest.mark.usefixtures("two_runs")
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("run.json", None, "[]"),
+        ("run.json", None, "5"),
+        ("config.json", None, "[]"),
+        ("result.json", None, "[]"),
+        ("result.json", '"value": 4', '"value": NaN'),
+        ("result.json", '"value": 4', '"value": "x"'),
+        ("result.json", '"path": "artefacts/words.txt"', '"path": 5'),
+    ],
+)
+def test_a_damaged_run_folder_is_told_in_words(
+    run: Run, name: str, old: str | None, new: str
+) -> None:
+    path = Path("r1", name)
+    path.write_text(new if old is None else path.read_text().replace(old, new))
+    for words in (
+        ("show", "r1"),
+        ("show", "r1", "--json"),
+        ("compare", "r1", "second"),
+        ("compare", "second", "r1", "--json"),
+        ("report", "r1"),
+        ("thirteenth", "count", "a.txt", "--out", "r1"),
+        ("demo", "--out", "."),
+    ):
+        code, _, err = run(*words)
+        assert code in (0, 2), words
+        assert "fault of modelgraft" not in err

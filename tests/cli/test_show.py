@@ -82,6 +82,7 @@ def test_an_error_is_told_without_a_traceback(capsys: pytest.CaptureFixture[str]
 def test_a_fault_of_ours_is_told_with_the_path_of_its_traceback(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "run.json").write_text("{}")
     try:
         raise ZeroDivisionError("a slip")
     except ZeroDivisionError as error:

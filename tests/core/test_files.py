@@ -9,26 +9,34 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelgraft.core import files
-from modelgraft.core.errors import InputError, Unavailable
+from modelgraft.core.errors import ConfigError, InputError, Unavailable
 from modelgraft.core.files import (
     Journal,
     Lock,
     atomic_folder,
+    disk_errors,
     dump_json,
+    is_leftover,
+    make_folder,
     read_json,
     remove_folder,
     require_space,
     sha256_file,
+    sweep_leftovers,
     write_atomic,
+    write_errors,
     write_json,
 )
 
+Guard = Callable[[Path, str], AbstractContextManager[None]]
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -175,6 +183,7 @@ def test_json_carries_a_lone_surrogate_and_refuses_nan(tmp_path: Path) -> None:
         (b'{"a": 1,\n "b": }', r"x\.json:2: not valid JSON"),
         (b"\xff\xfe", "cannot be read"),
         (b"[" * 100_000, "nested too deeply"),
+        (b"1" * 5_000, "a number that cannot be read"),
     ],
 )
 def test_a_broken_json_file_is_named_with_its_line(
@@ -195,10 +204,109 @@ def test_the_hash_of_a_file_is_its_sha256(tmp_path: Path) -> None:
     assert sha256_file(tmp_path / "abc").startswith("ba7816bf8f01cfea414140de5dae2223")
 
 
-def test_too_little_space_is_refused_with_both_figures(tmp_path: Path) -> None:
-    require_space(tmp_path, 1000, "a checkpoint")
+def test_too_little_space_is_refused_with_both_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(Unavailable, match=r"a checkpoint needs about 9,000,000,000,000,000 bytes"):
         require_space(tmp_path / "not" / "there", 9 * 10**15, "a checkpoint")
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: Usage(free=1500))
+    require_space(tmp_path, 1000, "a checkpoint")
+    with pytest.raises(Unavailable, match=r"about 1,001 bytes .* but 1,500 are free"):
+        require_space(tmp_path, 1001, "a checkpoint")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What `shutil.disk_usage` says."""
+
+    free: int
+
+
+# -- places ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO]
+)
+@pytest.mark.parametrize("guard", [disk_errors, write_errors])
+def test_what_a_disk_does_is_unavailable_and_names_the_place(
+    tmp_path: Path, guard: Guard, number: int
+) -> None:
+    with pytest.raises(Unavailable) as caught, guard(tmp_path / "x", "the log"):
+        raise OSError(number, os.strerror(number))
+    message = str(caught.value)
+    assert f"{tmp_path}/x: the log cannot be written: {os.strerror(number)}" in message
+    assert "bytes are free there" in message and "--out" in message
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG])
+def test_only_a_write_of_ours_takes_every_error_for_one_of_the_place(
+    tmp_path: Path, number: int
+) -> None:
+    with pytest.raises(OSError, match="x"), disk_errors(tmp_path):
+        raise OSError(number, "x")
+    with pytest.raises(ConfigError, match="cannot be made: x"), write_errors(tmp_path):
+        raise OSError(number, "x")
+
+
+def no_places(folder: Path) -> list[Path]:
+    """Paths where no file and no folder can be."""
+    (folder / "file").write_text("")
+    return [folder / "file" / "x", Path("/proc/nope/x"), folder / ("x" * 300) / "x"]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        make_folder,
+        lambda path: write_atomic(path, b""),
+        lambda path: Journal(path),
+        lambda path: Lock(path).acquire(),
+        lambda path: atomic_folder(path).__enter__(),
+    ],
+    ids=["folder", "file", "journal", "lock", "atomic folder"],
+)
+def test_every_write_names_the_place_where_nothing_can_be(
+    tmp_path: Path, write: Callable[[Path], object]
+) -> None:
+    for place in no_places(tmp_path):
+        with pytest.raises(ConfigError) as caught:
+            write(place)
+        assert str(caught.value).startswith(str(place))
+
+
+def test_a_write_to_a_folder_leaves_it_and_no_file_behind(tmp_path: Path) -> None:
+    (tmp_path / "page").mkdir()
+    with pytest.raises(ConfigError, match="Is a directory"):
+        write_atomic(tmp_path / "page", b"new")
+    assert names(tmp_path) == ["page"]
+
+
+def test_free_space_can_be_asked_of_a_place_that_cannot_be(tmp_path: Path) -> None:
+    for place in no_places(tmp_path):
+        with pytest.raises(Unavailable, match="a model needs about"):
+            require_space(place, 9 * 10**15, "a model")
+
+
+def test_only_names_that_are_made_here_are_swept(tmp_path: Path) -> None:
+    for name in (".tmp-7-a", ".tmp-mine", ".tmp-", ".tmp-trash-mine", "tmp-7-a"):
+        (tmp_path / name).write_text("")
+    (tmp_path / ".tmp-trash-7-step" / "deep").mkdir(parents=True)
+    sweep_leftovers(tmp_path)
+    assert names(tmp_path) == [".tmp-", ".tmp-mine", ".tmp-trash-mine", "tmp-7-a"]
+    with atomic_folder(tmp_path / "f") as folder:
+        assert is_leftover(folder.name)
+
+
+# -- locks -----------------------------------------------------------------------------------------
+
+
+def test_asking_whether_a_lock_is_held_neither_makes_nor_takes_it(tmp_path: Path) -> None:
+    lock = Lock(tmp_path / "lock")
+    assert not lock.is_held() and not lock.path.exists()
+    assert lock.acquire() and lock.is_held()
+    lock.release()
+    assert not lock.is_held() and Lock(lock.path).acquire()
 
 
 def test_a_lock_is_held_by_one_process_and_freed_by_its_death(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelgraft.core.errors import ConfigError
-from modelgraft.core.options import build, flatten, opt, options
+from modelgraft.core.options import build, build_all, flatten, opt, options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +121,40 @@ def test_all_faults_are_listed_together_each_with_its_source() -> None:
     ]
 
 
+def test_the_faults_of_several_configs_are_listed_together_at_most_ten() -> None:
+    wanted = [
+        (Config, {"rank": "x", "half": "y"}, {}),
+        (Optim, {"lr": "z"}, {"lr": "r.yaml:6"}),
+        (Config, {f"unknown_{i}": "1" for i in range(9)} | {"data": "d"}, {}),
+    ]
+    with pytest.raises(ConfigError) as caught:
+        build_all(wanted)
+    lines = str(caught.value).splitlines()
+    assert lines[:4] == [
+        "--rank: 'x' is not a whole number",
+        "--half: 'y' is neither true nor false",
+        "DATA: this is needed (rows to train on)",
+        "r.yaml:6: --lr: 'z' is not a number",
+    ]
+    assert len(lines) == 11 and lines[-1] == "... and 3 more"
+    assert build_all([(Optim, {"lr": "0.5"}, {}), (Config, {"data": "d"}, {})]) == [
+        Optim(lr=0.5),
+        Config(data=Path("d")),
+    ]
+
+
+def test_a_positional_option_is_named_as_in_the_usage_line() -> None:
+    assert fault({"data": ""}) == "DATA: the path is empty"
+    assert "did you mean DATA?" in fault({"dat": "x"})
+    assert {option.label for option in options(Config)} >= {"DATA", "--rank", "--optim.warm-up"}
+
+
+def test_a_file_may_have_a_name_that_is_no_valid_text_and_as_long_as_disks_take() -> None:
+    name = b"caf\xe9" + b"x" * 251
+    config = build(Config, {"data": os.fsdecode(b"a/" + name)})
+    assert os.fsencode(config.data) == b"a/" + name
+
+
 def test_more_than_ten_faults_are_counted() -> None:
     message = fault({f"unknown_{i}": "1" for i in range(14)})
     assert len(message.splitlines()) == 11
@@ -145,6 +180,11 @@ def test_a_missing_option_is_named_with_what_it_is() -> None:
         ("rank", "none"),
         ("rank", True),
         ("rank", "1" * 5000),
+        ("rank", "1" * 400),
+        ("rank", 10**400),
+        ("block", "1" * 400),
+        ("block", "1e400"),
+        ("optim.lr", "1" * 400),
         ("block", "nan"),
         ("block", "inf"),
         ("block", "-1"),
@@ -154,6 +194,17 @@ def test_a_missing_option_is_named_with_what_it_is() -> None:
         ("ends", None),
         ("name", 5),
         ("name", "a\x00b"),
+        ("name", "bad\udcff"),
+        ("name", "\ud800"),
+        ("question", ["good", "bad\udcff"]),
+        ("note", "\udcff"),
+        ("data", ""),
+        ("data", "a\x00b"),
+        ("data", "\ud800"),
+        ("data", "x" * 256),
+        ("data", "a/" + "\u00e9" * 128),
+        ("data", "a/" * 2048),
+        ("files", "a," + "x" * 256),
         ("name", None),
         ("data", ["a", "b"]),
         ("question", [1]),

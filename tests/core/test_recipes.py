@@ -357,6 +357,23 @@ def test_a_preset_gives_an_action_only_the_options_it_has() -> None:
     }
 
 
+def test_a_reference_through_links_that_lead_in_a_circle_is_no_file(work: Path) -> None:
+    Path("runs/a").mkdir(parents=True)
+    Path("runs/a/loop").symlink_to("loop")
+    found = resolved('{data: "@a/loop/x"}', {"a": Path("runs/a")})
+    with pytest.raises(InputError, match=r"there is no runs/a/loop/x"):
+        check_references(found)
+
+
+def test_a_reference_to_a_name_of_any_length_is_resolved(work: Path) -> None:
+    Path("runs/a").mkdir(parents=True)
+    found = resolved(f'{{data: "@a/{"x" * 300}"}}', {"a": Path("runs/a")})
+    with pytest.raises(InputError, match="there is no runs/a/xxx"):
+        check_references(found)
+    with pytest.raises(ConfigError, match="so long a name"):
+        build(SftConfig, found.values, found.sources)
+
+
 def test_an_unknown_preset_names_the_close_one_and_the_line() -> None:
     card = preset_card(tiny={}, paper={})
     with pytest.raises(

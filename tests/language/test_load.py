@@ -186,6 +186,21 @@ def test_a_skeleton_has_the_sizes_and_none_of_the_weights(saved: Path) -> None:
     assert skeleton.tokenizer("the key").input_ids == whole.tokenizer("the key").input_ids
 
 
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [("auto", torch.float32), ("float32", torch.float32), ("bfloat16", torch.bfloat16)],
+)
+def test_a_skeleton_has_the_number_type_of_the_model_and_measures_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, dtype: Any, expected: torch.dtype
+) -> None:
+    monkeypatch.setattr(load, "fastest_cpu_dtype", lambda: 1 / 0)
+    change_config(folder, dtype="float16")
+    skeleton = load_skeleton(folder, device="cpu", dtype=dtype, report=quiet)
+    assert {parameter.dtype for parameter in skeleton.model.parameters()} == {expected}
+    assert skeleton.model.dtype == expected
+    assert load.is_measured(dtype, "cpu") == (dtype == "auto")
+
+
 def test_a_skeleton_is_checked_like_the_model(folder: Path) -> None:
     change_config(folder, auto_map={"AutoModelForCausalLM": "evil.Evil"})
     with pytest.raises(UnsupportedModel, match="key auto_map"):
@@ -511,6 +526,39 @@ def test_a_gguf_file_loads_as_the_same_model_with_its_own_split_rule(
         torch.testing.assert_close(loaded.model(ids).logits, stock(ids).logits)
     assert loaded.tokenizer.tokenize("the key 1234")[-4:] == ["1", "2", "3", "4"]
     assert loaded.folder == path and loaded.revision == ""
+
+
+@pytest.mark.parametrize("pre", ["smollm", "gpt-2"])
+def test_a_skeleton_of_a_gguf_file_has_the_sizes_and_tokens_of_the_model(
+    saved: Path, tmp_path: Path, pre: str
+) -> None:
+    stock = transformers.LlamaForCausalLM.from_pretrained(saved, dtype=torch.float32)
+    path = tmp_path / "small.gguf"
+    write_gguf(path, stock, pre)
+    loaded = load_causal_lm(path, dtype="bfloat16", device="cpu", report=quiet)
+    skeleton = load_skeleton(path, dtype="bfloat16", report=quiet)
+    shapes, planned = (
+        {name: (one.shape, one.dtype) for name, one in model.named_parameters()}
+        for model in (loaded.model, skeleton.model)
+    )
+    assert shapes == planned and all(one.is_meta for one in skeleton.model.parameters())
+    text = "the key    1234 to the city"
+    assert skeleton.tokenizer(text).input_ids == loaded.tokenizer(text).input_ids
+
+
+def test_a_skeleton_of_a_damaged_gguf_file_is_one_clear_error(tmp_path: Path) -> None:
+    gguf = pytest.importorskip("gguf")
+    path = tmp_path / "broken.gguf"
+    path.write_bytes(b"GGUF" + bytes(50))
+    with pytest.raises(InputError, match="not a sound GGUF file"):
+        load_skeleton(path, report=quiet)
+    writer = gguf.GGUFWriter(path, "no-such-architecture")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(UnsupportedModel, match="no-such-architecture"):
+        load_skeleton(path, report=quiet)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +63,7 @@ class Job:
         def step(batch: Item) -> Loss:
             index = next(calls) // per_step
             if index == self.stop_at:
-                run._stop = 15
+                signal.raise_signal(signal.SIGTERM)
             x, y = batch
             error = (model(x).squeeze(-1) - y).square()
             total = error.sum() * (float("nan") if index in self.spoil else 1.0)

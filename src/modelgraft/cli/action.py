@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,16 +14,17 @@ from typing import Any
 
 from modelgraft.cli import show
 from modelgraft.cli.flags import ActionFlags
-from modelgraft.cli.parser import parse, take
+from modelgraft.cli.parser import parse, part
+from modelgraft.core.attempts import RunRecord, finished_result
 from modelgraft.core.card import Action, Card
-from modelgraft.core.errors import MissingExtra, ModelgraftError, Unavailable
+from modelgraft.core.errors import Interrupted, MissingExtra, ModelgraftError, Unavailable
 from modelgraft.core.files import DISK_FULL, disk_errors
 from modelgraft.core.inputs import config_inputs
 from modelgraft.core.lazy import load
-from modelgraft.core.options import build, flatten, options
+from modelgraft.core.options import build, build_all, flatten, options
 from modelgraft.core.recipes import Setting, preset_settings
 from modelgraft.core.results import Number, Result
-from modelgraft.core.runs import RunRecord, finished_result, open_run
+from modelgraft.core.runs import open_run
 from modelgraft.core.settings import Settings
 
 
@@ -58,10 +60,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A result, and whether it is that of an earlier run of the same job."""
+    """A result, whether it is that of an earlier run of the same job, and whether to stop now."""
 
     result: Result
     reused: bool = False
+    is_stopping: bool = False
 
 
 def command(card: Card, action: Action, argv: Sequence[str]) -> int:
@@ -69,16 +72,11 @@ def command(card: Card, action: Action, argv: Sequence[str]) -> int:
     own = options(action.config)
     shared = [*options(ActionFlags), *options(Settings)]
     values = parse(argv, [*own, *shared], f"modelgraft {card.id} {action.name}")
-    flags = take(values, ActionFlags)
-    settings = take(values, Settings)
     given = {one.name: Setting(values[one.name], "flag") for one in own if one.name in values}
-    if flags.preset is not None:
-        given = {**preset_settings(card, flags.preset, own), **given}
-    config, sources = make_config(
-        action.config,
-        {name: setting.value for name, setting in given.items()},
-        {name: setting.source for name, setting in given.items()},
-    )
+    preset = build(ActionFlags, {n: v for n, v in values.items() if n == "preset"}).preset
+    if preset is not None:
+        given = {**preset_settings(card, preset, own), **given}
+    flags, settings, config, sources = make_all(action.config, given, values)
     words = ("modelgraft", card.id, action.name, *argv)
     job = Job(card, action, config, sources, settings, words)
     if flags.dry_run:
@@ -92,9 +90,36 @@ def make_config(
     cls: type, values: Mapping[str, Any], sources: Mapping[str, str]
 ) -> tuple[Any, dict[str, str]]:
     """The config, and the source of every one of its values, defaults included."""
+    config = build(cls, values, _places(sources))
+    return config, _all_sources(config, sources)
+
+
+def make_all(
+    cls: type, given: Mapping[str, Setting], shared: Mapping[str, Any]
+) -> tuple[ActionFlags, Settings, Any, dict[str, str]]:
+    """The flags and settings among `shared`, and a config with its sources from what is `given`.
+
+    Raises one `ConfigError` with the faults of all three.
+    """
+    values = {name: setting.value for name, setting in given.items()}
+    sources = {name: setting.source for name, setting in given.items()}
+    flags, settings, config = build_all(
+        [
+            (ActionFlags, part(shared, ActionFlags), {}),
+            (Settings, part(shared, Settings), {}),
+            (cls, values, _places(sources)),
+        ]
+    )
+    return flags, settings, config, _all_sources(config, sources)
+
+
+def _places(sources: Mapping[str, str]) -> dict[str, str]:
     # A flag is named by the message itself; a file and its line are not.
-    config = build(cls, values, {n: source for n, source in sources.items() if source != "flag"})
-    return config, {name: sources.get(name, "default") for name in flatten(config)}
+    return {name: source for name, source in sources.items() if source != "flag"}
+
+
+def _all_sources(config: Any, sources: Mapping[str, str]) -> dict[str, str]:
+    return {name: sources.get(name, "default") for name in flatten(config)}
 
 
 def new_folder(method: str, action: str) -> Path:
@@ -120,7 +145,8 @@ def perform(job: Job, folder: Path, *, quiet: bool = False) -> Outcome:
             open_run(folder, settings=job.settings, record=job.record) as run,
             show.progress(quiet=quiet) as run.listener,
         ):
-            return Outcome(run.finish(_function(job, job.action.target)(job.config, run)))
+            result = run.finish(_function(job, job.action.target)(job.config, run))
+            return Outcome(result, is_stopping=run.is_stopping)
     except ModelgraftError:
         raise
     except Exception as error:
@@ -130,6 +156,13 @@ def perform(job: Job, folder: Path, *, quiet: bool = False) -> Outcome:
             with disk_errors(folder, "the run"):
                 raise
         raise show.Crash(error, show.save_traceback(error, folder)) from error
+
+
+def stopped() -> Interrupted:
+    """The error of work that was told to stop between two of its runs."""
+    return Interrupted(
+        "stopped; the runs that are done are kept.\n  Run the same command again to go on."
+    )
 
 
 def _function(job: Job, target: str) -> Any:
@@ -174,7 +207,7 @@ def run_and_show(job: Job, folder: Path, flags: ActionFlags) -> int:
 
     Under torchrun or accelerate launch the first process alone prints and keeps the run folder.
     """
-    if int(os.environ.get("RANK", "0")) > 0:
+    if _rank() > 0:
         # When the first only shows an earlier result, nobody would meet this process.
         if finished_result(folder, job.settings, job.record) is None:
             with tempfile.TemporaryDirectory() as own:
@@ -190,6 +223,13 @@ def run_and_show(job: Job, folder: Path, flags: ActionFlags) -> int:
     if not flags.quiet:
         show.note(f"run folder: {folder}\nreport: {page}")
     return 3 if result.partial else 0
+
+
+def _rank() -> int:
+    """The place of this process among those that torchrun or accelerate launch started, else 0."""
+    numbers = [re.fullmatch(r"[0-9]{1,9}", os.environ.get(n, "")) for n in ("RANK", "WORLD_SIZE")]
+    rank, size = (int(number[0]) if number else 0 for number in numbers)
+    return rank if size > 1 else 0
 
 
 def show_remarks(result: Result, *, quiet: bool) -> None:
@@ -234,7 +274,8 @@ def show_estimate(job: Job, *, as_json: bool) -> None:
 
 def estimate_text(job: Job, numbers: Sequence[Number] | None) -> str:
     """The estimate for a terminal."""
-    return _table(numbers) if numbers else f"{job.name} gives no estimate; its options are fine"
+    no_estimate = f"{job.name}: the options can be read; this action gives no estimate"
+    return _table(numbers) if numbers else no_estimate
 
 
 def estimate_json(job: Job, numbers: Sequence[Number] | None) -> dict[str, Any]:

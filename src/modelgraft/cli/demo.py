@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,18 +11,30 @@ from pathlib import Path
 from typing import Any
 
 from modelgraft.cli import show
-from modelgraft.cli.action import Job, as_json, as_text, make_config, perform, report, show_remarks
+from modelgraft.cli.action import (
+    Job,
+    as_json,
+    as_text,
+    make_config,
+    perform,
+    report,
+    show_remarks,
+    stopped,
+)
 from modelgraft.cli.command import read
+from modelgraft.cli.flags import names_in
 from modelgraft.cli.parser import unparse
+from modelgraft.core.attempts import differences, made_by_other_code, set_aside
 from modelgraft.core.card import Card, Found, find_cards
 from modelgraft.core.errors import ConfigError, Interrupted, ModelgraftError
-from modelgraft.core.files import write_atomic
+from modelgraft.core.files import make_folder, write_atomic
 from modelgraft.core.inputs import config_inputs
 from modelgraft.core.lazy import load
 from modelgraft.core.options import opt, options
 from modelgraft.core.results import Result
-from modelgraft.core.runs import differences, made_by_other_code, set_aside
 from modelgraft.core.settings import Settings
+
+_PAGE = "report.html"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +73,7 @@ def command(argv: Sequence[str]) -> int:
     if given is None:
         return 0
     parts = list(_parts(find_cards(), given))
+    _prepare(given.out)
     for number, part in enumerate(parts, start=1):
         if part.job is not None:
             if not given.quiet:
@@ -77,8 +91,17 @@ def command(argv: Sequence[str]) -> int:
     return 1 if 1 in codes else max(codes, default=0)
 
 
+def _prepare(out: Path) -> None:
+    """Make the folder of the demo, unless it is somebody else's."""
+    if os.path.isfile(out):
+        raise ConfigError("out", f"--out {out}: this is a file, not a folder.")
+    make_folder(out)
+    if os.path.exists(out / _PAGE) and not any(out.glob("*/*/run.json")):
+        raise ConfigError("out", f"--out {out}: its {_PAGE} is not that of a demo.")
+
+
 def _parts(found: Found, given: DemoOptions) -> Iterator[Part]:
-    wanted = given.only.replace("-", "_").split(",") if given.only is not None else None
+    wanted = names_in(given.only.replace("-", "_")) if given.only is not None else None
     for name in wanted or ():
         if name not in found.cards and name not in found.broken:
             close = difflib.get_close_matches(name, found.cards, n=1)
@@ -131,11 +154,14 @@ def _run(part: Part, given: DemoOptions) -> None:
         elif made_by_other_code(part.folder):
             aside = set_aside(part.folder)
             show.note(f"{part.folder} held a run of another version; it is now {aside}")
-        part.result = perform(part.job, part.folder, quiet=given.quiet).result
+        outcome = perform(part.job, part.folder, quiet=given.quiet)
+        part.result = outcome.result
         show_remarks(part.result, quiet=given.quiet)
         if part.result.partial:
             part.problem, part.exit_code = part.result.partial, 3
         report(part.folder)
+        if outcome.is_stopping:
+            raise stopped()
     except Interrupted:
         raise
     except (ModelgraftError, show.Crash) as error:
@@ -166,6 +192,6 @@ def _write_page(parts: Sequence[Part], given: DemoOptions, argv: Sequence[str]) 
     page = load("modelgraft.evaluation.report:render_demo")(
         entries, page_folder=given.out, command=shlex.join(["modelgraft", "demo", *argv])
     )
-    path = given.out / "report.html"
+    path = given.out / _PAGE
     write_atomic(path, page)
     return path

@@ -80,8 +80,11 @@ def _system() -> Iterator[Finding]:
 
 
 def _folder(what: str, folder: Path) -> Finding:
-    there = folder.absolute()
-    while not there.exists():
+    try:
+        there = folder.absolute()
+    except FileNotFoundError:
+        return Finding(what, "broken", "it was deleted", "go to a folder that is there")
+    while not os.path.exists(there):
         there = there.parent
     free = shutil.disk_usage(there).free
     text = f"{folder.absolute()}, {free / 1e9:,.1f} GB free"

@@ -26,3 +26,8 @@ def wanted_help(argv: Sequence[str]) -> str:
     """`short` or `all` when the words ask for help, else nothing."""
     head = argv[: argv.index("--")] if "--" in argv else argv
     return next((_HELP[word] for word in reversed(head) if word in _HELP), "")
+
+
+def names_in(text: str) -> list[str]:
+    """The names in a text that parts them by commas."""
+    return [name.strip() for name in text.split(",")]

@@ -1,21 +1,17 @@
-"""The entry point: the first word is a command of ours or a method.
+"""The entry point: what belongs to the process, before any word of the command line is read.
 
-Nothing heavy is imported before it is needed; a help page needs neither torch, numpy nor yaml.
+Nothing is imported here that takes time, so that Ctrl-C finds a place to end quietly at once.
 """
 
 from __future__ import annotations
 
-import difflib
 import io
 import os
 import sys
-from collections.abc import Sequence
 
-from modelgraft.cli import show
-from modelgraft.core.card import Card, find_card, find_cards
-from modelgraft.core.errors import ConfigError, ModelgraftError
-from modelgraft.core.lazy import load
-from modelgraft.core.settings import is_offline
+TYPE_CHECKING = False  # as in `typing`, which takes longer to import than all of this
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 COMMANDS = {
     "demo": ("modelgraft.cli.demo:command", "Every method once, on its embedded model."),
@@ -26,80 +22,30 @@ COMMANDS = {
     "models": ("modelgraft.cli.models:command", "The embedded models: list, get, check, where."),
     "doctor": ("modelgraft.cli.doctor:command", "What this machine has, lacks, and the remedy."),
 }
-_QUIET_LIBRARIES = {
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "DO_NOT_TRACK": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TQDM_DISABLE": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; nothing is raised."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _prepare_streams()
+        from modelgraft.cli.dispatch import dispatch
+
+        return dispatch(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _prepare_streams() -> None:
+    """Open the standard streams that the caller closed, leading nowhere; let none fail on a text.
+
+    Else the next file that is opened gets the number of the closed one, and what is printed.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    _prepare_libraries(words)
-    try:
-        return _dispatch(words)
-    except ModelgraftError as error:
-        show.show_error(error)
-        return error.exit_code
-    except KeyboardInterrupt as error:
-        show.show_error(error)
-        return 130
-    except show.Crash as error:
-        show.show_error(error)
-    except Exception as error:  # the edge: whatever is left is a fault of ours
-        show.show_error(show.Crash(error, show.save_traceback(error, None)))
-    return 1
-
-
-def _prepare_libraries(words: Sequence[str]) -> None:
-    """Keep the libraries silent, and off the network when asked; before any is imported."""
-    for name, value in _QUIET_LIBRARIES.items():
-        os.environ.setdefault(name, value)
-    if is_asked_offline(words):
-        os.environ["MODELGRAFT_OFFLINE"] = "1"
-        os.environ["HF_HUB_OFFLINE"] = "1"
-
-
-def is_asked_offline(words: Sequence[str]) -> bool:
-    """Whether the variable MODELGRAFT_OFFLINE or the flag --offline forbids the network."""
-    places = [i for i, word in enumerate(words) if word == "--offline"]
-    is_flagged = any(words[i + 1 : i + 2] != ["false"] for i in places)
-    return is_flagged or "--offline=true" in words or is_offline()
-
-
-def _dispatch(words: Sequence[str]) -> int:
-    first = words[0] if words else ""
-    if first in ("", "-h", "--help", "--help-all"):
-        show.emit(load("modelgraft.cli.overview:page")(COMMANDS, check_machine=not first))
-        return 0
-    if first == "--version":
-        show.emit(f"modelgraft {load('modelgraft:__version__')}")
-        return 0
-    if first in COMMANDS:
-        return load(COMMANDS[first][0])(words[1:])
-    if first.startswith("-"):
-        raise ConfigError("", f"{first}: there is no such option; modelgraft --help says more.")
-    return load("modelgraft.cli.method:command")(_method(first), words[1:])
-
-
-def _method(word: str) -> Card:
-    """The card of a method; `ConfigError` says what is close, among methods and commands."""
-    name = word.replace("-", "_")
-    try:
-        return find_card(name)
-    except ConfigError:
-        found = find_cards()
-        if name in found.broken:
-            raise
-        names = [*found.cards, *COMMANDS]
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {close[0]}?" if close else "modelgraft lists what there is."
-        raise ConfigError("", f"{word!r} is neither a method nor a command; {hint}") from None

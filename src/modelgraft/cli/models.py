@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from modelgraft.cli import show
 from modelgraft.cli.command import read
@@ -19,7 +19,7 @@ class ModelsOptions:
     """List the embedded and cached models, get one, check what is stored, or say where it lies."""
 
     what: Literal["list", "get", "check", "where"] = opt(
-        "list", "list; get NAME; check all; where [NAME].", positional=True
+        "list", "list [NAME]; get NAME; check [NAME]; where [NAME].", positional=True
     )
     name: str | None = opt(None, "A model, such as tiny:smollm.", positional=True)
     json: bool = opt(False, "Print one JSON object.")
@@ -37,6 +37,28 @@ def command(argv: Sequence[str]) -> int:
 
 
 def _list(given: ModelsOptions) -> int:
+    rows = [*_of_the_store(), *_of_the_hub()]
+    if given.name is not None:
+        asset = store.resolve(given.name)
+        name = f"{store.PREFIX}{asset.name}" if asset else given.name
+        rows = [row for row in rows if row["name"] == name] or _refuse(given.name)
+    if given.json:
+        show.emit_json({"home": str(store.home()), "models": rows})
+    elif rows:
+        cells = [[_cell(name, value) for name, value in row.items()] for row in rows]
+        header = ["size" if name == "bytes" else name for name in rows[0]]
+        show.emit(show.columns([header, *cells]))
+    else:
+        show.emit("there are no embedded models")
+    return 0
+
+
+def _refuse(name: str) -> NoReturn:
+    known = ", ".join(f"{store.PREFIX}{asset}" for asset in store.assets())
+    raise ConfigError("name", f"{name}: no model of this name is stored; embedded are: {known}.")
+
+
+def _of_the_store() -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for asset in store.assets().values():
         folder = store.folder_of(asset.name)
@@ -51,16 +73,7 @@ def _list(given: ModelsOptions) -> int:
                 "use": asset.use,
             }
         )
-    rows += _of_the_hub()
-    if given.json:
-        show.emit_json({"home": str(store.home()), "models": rows})
-    elif rows:
-        cells = [[_cell(name, value) for name, value in row.items()] for row in rows]
-        header = ["size" if name == "bytes" else name for name in rows[0]]
-        show.emit(show.columns([header, *cells]))
-    else:
-        show.emit("there are no embedded models")
-    return 0
+    return rows
 
 
 def _of_the_hub() -> list[dict[str, Any]]:
@@ -103,6 +116,9 @@ def _get(given: ModelsOptions) -> int:
 
 def _check(given: ModelsOptions) -> int:
     findings = store.check()
+    if given.name is not None:
+        asset = store.resolve(given.name) or _refuse(given.name)
+        findings = [finding for finding in findings if finding.name == asset.name]
     if given.json:
         rows = [
             {"name": one.name, "path": str(one.path), "problem": one.problem} for one in findings

@@ -77,8 +77,7 @@ def _width() -> int:
 
 
 def _place(option: Option) -> str:
-    word = option.name.rpartition(".")[2].upper()
-    word = f"{word} ..." if option.multiple else word
+    word = f"{option.label} ..." if option.multiple else option.label
     return word if option.required else f"[{word}]"
 
 

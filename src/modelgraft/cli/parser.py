@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from modelgraft.core.errors import ConfigError
-from modelgraft.core.options import Option, build, options
+from modelgraft.core.options import Option, options
 
+_MAX_FAULTS = 10
 _NEGATIVE = re.compile(r"-[\d.]")
 
 
@@ -72,10 +73,10 @@ def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def take(values: dict[str, Any], cls: Any) -> Any:
-    """An instance of `cls` from those of the values that are its options."""
+def part(values: Mapping[str, Any], cls: type) -> dict[str, Any]:
+    """Those of the values that are options of `cls`."""
     names = {option.name for option in options(cls)}
-    return build(cls, {name: value for name, value in values.items() if name in names})
+    return {name: value for name, value in values.items() if name in names}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -102,12 +103,15 @@ def _with_bare_booleans(words: list[str], flags: dict[str, Option]) -> list[str]
 
 
 def _refuse_unknown(words: Sequence[str], flags: Sequence[str], command: str) -> None:
+    faults = []
     for word in words:
         if word.startswith("-") and word != "-" and not _NEGATIVE.match(word):
             flag = word.partition("=")[0]
             close = difflib.get_close_matches(flag.replace("_", "-"), flags, n=1)
             hint = f"did you mean {close[0]}?" if close else f"{command} --help lists the options."
-            raise ConfigError("", f"{flag}: there is no such option; {hint}")
+            faults.append(f"{flag}: there is no such option; {hint}")
+    if faults:
+        raise ConfigError("", "\n".join(faults[:_MAX_FAULTS]))
 
 
 def _positionals(words: Sequence[str], places: Sequence[Option], command: str) -> dict[str, Any]:
@@ -119,7 +123,7 @@ def _positionals(words: Sequence[str], places: Sequence[Option], command: str) -
         elif rest:
             values[option.name] = rest.pop(0)
     if rest:
-        takes = " ".join(option.name.upper() for option in places) or "no words without a flag"
+        takes = " ".join(option.label for option in places) or "no words without a flag"
         raise ConfigError(
             "",
             f"{rest[0]!r}: one word too many; {command} takes {takes}.\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any
 from modelgraft.cli import action as actions
 from modelgraft.cli import show
 from modelgraft.cli.command import read
-from modelgraft.cli.flags import ActionFlags, wanted_help
-from modelgraft.cli.parser import parse, take
+from modelgraft.cli.flags import ActionFlags, names_in, wanted_help
+from modelgraft.cli.parser import parse, part
+from modelgraft.core.attempts import differences, set_aside
 from modelgraft.core.card import Action, Card, find_card
-from modelgraft.core.errors import ConfigError, InputError
+from modelgraft.core.errors import ConfigError, InputError, ModelgraftError
 from modelgraft.core.inputs import config_inputs, input_hashes
 from modelgraft.core.markup import Document, read_document
-from modelgraft.core.options import Option, build, opt, options
+from modelgraft.core.options import Option, build_all, opt, options
 from modelgraft.core.recipes import (
     Recipe,
     Resolved,
@@ -27,7 +29,6 @@ from modelgraft.core.recipes import (
     read_recipe,
     resolve,
 )
-from modelgraft.core.runs import differences, set_aside
 from modelgraft.core.settings import Settings
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -88,20 +89,14 @@ def _run_config(document: Document, argv: Sequence[str]) -> int:
     own = [replace(option, positional=False) for option in options(action.config)]
     shared = [*options(ActionFlags), *options(Settings)]
     given = parse(argv[1:], [*own, *shared], f"modelgraft run {document.path}")
-    flags = take(given, ActionFlags)
-    kept = {one: data[one] for one in ("seed", "dtype") if one in data}
-    settings = take({**kept, **given}, Settings)
-    merged = {one: Setting(value, document.where(("values", one))) for one, value in values.items()}
-    if flags.preset is not None:
+    if "preset" in given:
         raise ConfigError(
             "preset", "--preset: a saved config holds every value; change single ones"
         )
+    merged = {one: Setting(value, document.where(("values", one))) for one, value in values.items()}
     merged |= {one.name: Setting(given[one.name], "flag") for one in own if one.name in given}
-    config, sources = actions.make_config(
-        action.config,
-        {one: setting.value for one, setting in merged.items()},
-        {one: setting.source for one, setting in merged.items()},
-    )
+    kept = {one: data[one] for one in ("seed", "dtype") if one in data}
+    flags, settings, config, sources = actions.make_all(action.config, merged, {**kept, **given})
     job = actions.Job(card, action, config, sources, settings, ("modelgraft", "run", *argv))
     if flags.dry_run:
         actions.show_estimate(job, as_json=flags.json)
@@ -118,8 +113,7 @@ def _run_recipe(recipe: Recipe, argv: Sequence[str]) -> int:
     own = [option for step, _, action in found for option in _step_options(step, action)]
     shared = [*options(RunOptions), *options(Settings)]
     given = parse(argv, [*own, *shared], f"modelgraft run {recipe.path}")
-    flags = take(given, RunOptions)
-    settings = _settings(recipe, given)
+    flags, settings = _flags_and_settings(recipe, given)
     plan = [Planned(*one, _merge(*one, flags.preset, given)) for one in found]
     out = flags.out or Path("runs") / recipe.name
     folders = {step.id: out / step.id for step in recipe.steps}
@@ -127,16 +121,38 @@ def _run_recipe(recipe: Recipe, argv: Sequence[str]) -> int:
     chosen = [plan[i] for i in _chosen([step.id for step in recipe.steps], flags)]
     words = ("modelgraft", "run", *argv)
     rows: list[dict[str, Any]] = []
-    code = 0
+    try:
+        return _run_steps(chosen, folders, settings, words, flags, rows)
+    finally:  # what was done before a step failed is told all the same
+        if flags.json:
+            show.emit_json({"name": recipe.name, "folder": str(out), "steps": rows})
+
+
+def _run_steps(
+    chosen: Sequence[Planned],
+    folders: Mapping[str, Path],
+    settings: Settings,
+    words: tuple[str, ...],
+    flags: RunOptions,
+    rows: list[dict[str, Any]],
+) -> int:
+    """Run the chosen steps in order, with a row for each; the exit code is that of the last."""
+    is_stopping = False
     for planned in chosen:
-        row, code = _run_step(planned, folders, settings, words, flags)
+        if is_stopping:
+            raise actions.stopped()
+        id = planned.step.id
+        try:
+            row, outcome = _run_step(planned, folders, settings, words, flags)
+        except (ModelgraftError, show.Crash) as error:
+            rows.append({"id": id, "run": str(folders[id]), "problem": str(error)})
+            raise
         rows.append(row)
-        if code:
-            show.note(f"{planned.step.id} is not fulfilled; no later step was run")
-            break
-    if flags.json:
-        show.emit_json({"name": recipe.name, "folder": str(out), "steps": rows})
-    return code
+        if outcome is not None and outcome.result.partial:
+            show.note(f"{id} is not fulfilled; no later step was run")
+            return 3
+        is_stopping = outcome is not None and outcome.is_stopping
+    return 0
 
 
 def _find(step: Step) -> tuple[Card, Action]:
@@ -155,12 +171,14 @@ def _step_options(step: Step, action: Action) -> list[Option]:
     ]
 
 
-def _settings(recipe: Recipe, given: Mapping[str, Any]) -> Settings:
-    if recipe.seed is None or "seed" in given:
-        return take(dict(given), Settings)
-    names = {option.name for option in options(Settings)}
-    values = {name: value for name, value in given.items() if name in names}
-    return build(Settings, {"seed": recipe.seed.value, **values}, {"seed": recipe.seed.source})
+def _flags_and_settings(recipe: Recipe, given: Mapping[str, Any]) -> tuple[RunOptions, Settings]:
+    settings, sources = part(given, Settings), {}
+    if recipe.seed is not None and "seed" not in settings:
+        settings["seed"], sources["seed"] = recipe.seed.value, recipe.seed.source
+    flags, built = build_all(
+        [(RunOptions, part(given, RunOptions), {}), (Settings, settings, sources)]
+    )
+    return flags, built
 
 
 def _merge(
@@ -207,7 +225,7 @@ def _configured(
 
 def _chosen(ids: Sequence[str], flags: RunOptions) -> list[int]:
     """The places of the steps that --only and --from leave."""
-    only = flags.only.split(",") if flags.only is not None else list(ids)
+    only = names_in(flags.only) if flags.only is not None else list(ids)
     first = flags.from_ if flags.from_ is not None else ids[0]
     for flag, names in (("--only", only), ("--from", [first])):
         for name in names:
@@ -223,12 +241,12 @@ def _run_step(
     settings: Settings,
     words: tuple[str, ...],
     flags: RunOptions,
-) -> tuple[dict[str, Any], int]:
+) -> tuple[dict[str, Any], actions.Outcome | None]:
     step, folder = planned.step, folders[planned.step.id]
     resolved, config, sources = _configured(planned, folders)
     job = actions.Job(planned.card, planned.action, config, sources, settings, words)
     if flags.dry_run:
-        return _estimate_step(step, job, resolved, flags), 0
+        return _estimate_step(step, job, resolved, flags), None
     check_references(resolved)
     # What an earlier step wrote counts by its content alone, folders included.
     inputs = {**config_inputs(config), **input_hashes(resolved.inputs)}
@@ -245,13 +263,13 @@ def _run_step(
     if not flags.quiet:
         show.note(f"run folder: {folder}")
     row = {"id": step.id, "reused": outcome.reused, **actions.as_json(job, folder, result)}
-    return row, 3 if result.partial else 0
+    return row, outcome
 
 
 def _estimate_step(
     step: Step, job: actions.Job, resolved: Resolved, flags: RunOptions
 ) -> dict[str, Any]:
-    missing = [str(path) for path in resolved.references if not path.exists()]
+    missing = [str(path) for path in resolved.references if not os.path.exists(path)]
     numbers = None if missing else actions.estimate(job)
     if not flags.json:
         text = actions.estimate_text(job, numbers)

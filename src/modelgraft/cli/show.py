@@ -9,9 +9,9 @@ import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
-from modelgraft.core.errors import ModelgraftError
+from modelgraft.core.errors import ModelgraftError, Unavailable
 
 _LINE_EVERY_S = 30.0
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -27,8 +27,16 @@ class Crash(Exception):
 
 
 def emit(text: str) -> None:
-    """Print to standard output; a reader that has gone away is no error."""
-    _write(sys.stdout, text)
+    """Print to standard output; a reader that has gone away is no error, a full disk is."""
+    try:
+        _write(sys.stdout, text)
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        raise Unavailable(
+            f"standard output cannot be written: {error.strerror}.\n"
+            "  What a run did is in its folder; modelgraft show prints it again."
+        ) from None
 
 
 def emit_json(value: Any) -> None:
@@ -39,8 +47,9 @@ def emit_json(value: Any) -> None:
 
 
 def note(text: str) -> None:
-    """Print to standard error."""
-    _write(sys.stderr, text)
+    """Print to standard error; that nobody can read it does not end the work."""
+    with contextlib.suppress(OSError):
+        _write(sys.stderr, text)
 
 
 def _write(stream: TextIO, text: str) -> None:
@@ -49,11 +58,12 @@ def _write(stream: TextIO, text: str) -> None:
     try:
         stream.write(f"{text}\n")
         stream.flush()
-    except BrokenPipeError:
+    except OSError:
         # The interpreter flushes its streams once more at exit; that must not fail either.
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
         os.close(null)
+        raise
 
 
 def show_error(error: BaseException) -> None:
@@ -70,12 +80,12 @@ def show_error(error: BaseException) -> None:
 
 
 def save_traceback(error: BaseException, folder: Path | None) -> Path:
-    """Keep the traceback in the run folder, or in a temporary file where there is none."""
+    """Keep the traceback in the run folder, or in a temporary file where that is none."""
     import tempfile
     import traceback
 
     text = "".join(traceback.format_exception(error))
-    if folder is not None and folder.is_dir():
+    if folder is not None and os.path.isfile(folder / "run.json"):
         with contextlib.suppress(OSError):
             path = folder / "traceback.txt"
             path.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -130,6 +140,24 @@ class ProgressLines:
             note(f"{text}: {done:,} of {total:,}" if total > 0 else f"{text}: {done:,}")
 
 
+class _Terminal:
+    """Standard error as the bar writes to it: when the terminal is closed, the work goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 @contextlib.contextmanager
 def _bar() -> Generator[Listener]:
     from rich.console import Console
@@ -141,7 +169,8 @@ def _bar() -> Generator[Listener]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*parts, console=Console(stderr=True), transient=True) as bar:
+    console = Console(file=cast(TextIO, _Terminal(sys.stderr)))
+    with Progress(*parts, console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
 
         def listener(done: int, total: int, text: str) -> None:

@@ -144,17 +144,24 @@ def _has_entry_points() -> bool:
     Importing importlib.metadata costs more than a whole help page may take, and hardly anybody
     has an outside method: so the files it would parse are searched for the word first.
     """
-    for folder in sys.path:
-        try:
-            names = os.listdir(folder or ".")
-        except OSError:
-            continue
-        for name in names:
-            if name.endswith("-info"):
-                try:
-                    with open(os.path.join(folder, name, "entry_points.txt"), "rb") as handle:
-                        if ENTRY_POINTS.encode() in handle.read():
-                            return True
-                except OSError:
-                    continue
-    return False
+    return any(
+        ENTRY_POINTS.encode() in _content(os.path.join(folder, name, "entry_points.txt"))
+        for folder in sys.path
+        for name in _names(folder or ".")
+        if name.endswith("-info")
+    )
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _content(path: str) -> bytes:
+    try:
+        with open(path, "rb") as handle:
+            return handle.read()
+    except OSError:
+        return b""

@@ -191,7 +191,9 @@ def _read_json(text: str, lines: dict[Place, int]) -> Tree:
         raise _Fault(error.lineno, f"not valid JSON: {error.msg}") from None
     except ValueError as error:
         raise _Fault(1, str(error)) from None
-    _find_json_lines(text, lines)
+    noted = _JsonLines(lines)
+    for token in _json_tokens(text):
+        noted.take(token)
     return _as_text(data)
 
 
@@ -199,33 +201,45 @@ def _refuse_constant(word: str) -> None:
     raise ValueError(f"not valid JSON: {word} is not a number JSON knows")
 
 
-def _find_json_lines(text: str, lines: dict[Place, int]) -> None:
-    """The line of every value of a text that is known to be valid JSON."""
-    line = 1
-    place: list[str | int] = []
-    inside: list[str] = []  # the brackets that are open
-    key = ""
-    for token in _json_tokens(text):
-        if token == "\n":
-            line += 1
-        elif token == ":":
-            place[-1] = json.loads(key)
-            if (doubled := tuple(place)) in lines:
-                raise _Fault(line, _doubled(str(place[-1]), lines[doubled]))
-            lines[doubled] = line
-        elif token in ("]", "}"):
-            inside.pop()
-            place.pop()
-        elif token == ",":
-            if inside[-1] == "[":
-                place[-1] = int(place[-1]) + 1
-        else:
-            if inside and inside[-1] == "[":
-                lines.setdefault(tuple(place), line)
-            key = token
-            if token in ("[", "{"):
-                inside.append(token)
-                place.append(0 if token == "[" else "")
+class _JsonLines:
+    """Notes the line of every value while it is told the tokens of a valid JSON text."""
+
+    def __init__(self, lines: dict[Place, int]) -> None:
+        self.lines = lines
+        self.line = 1
+        self.place: list[str | int] = []
+        self.inside: list[str] = []  # the brackets that are open
+        self.last = ""
+
+    def take(self, token: str) -> None:
+        match token:
+            case "\n":
+                self.line += 1
+            case ":":
+                self._name(json.loads(self.last))
+            case "]" | "}":
+                self.inside.pop()
+                self.place.pop()
+            case ",":
+                if self.inside[-1] == "[":
+                    self.place[-1] = int(self.place[-1]) + 1
+            case _:
+                self._value(token)
+
+    def _name(self, name: str) -> None:
+        self.place[-1] = name
+        here = tuple(self.place)
+        if here in self.lines:
+            raise _Fault(self.line, _doubled(name, self.lines[here]))
+        self.lines[here] = self.line
+
+    def _value(self, token: str) -> None:
+        if self.inside and self.inside[-1] == "[":
+            self.lines.setdefault(tuple(self.place), self.line)
+        self.last = token
+        if token in ("[", "{"):
+            self.inside.append(token)
+            self.place.append(0 if token == "[" else "")
 
 
 def _as_text(value: Any) -> Tree:

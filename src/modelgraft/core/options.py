@@ -11,9 +11,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -24,6 +25,8 @@ C = TypeVar("C")
 _MAX_FAULTS = 10
 _REQUIRED = dataclasses.MISSING
 _NONE_WORDS = ("none", "null")
+# What Linux and every usual file system take, in bytes.
+_MAX_NAME, _MAX_PATH = 255, 4095
 
 
 def opt(
@@ -66,6 +69,11 @@ class Option:
     def flag(self) -> str:
         """The spelling on the command line, `--optim.lr`; a field `from_` is `--from`."""
         return "--" + self.name.rstrip("_").replace("_", "-")
+
+    @property
+    def label(self) -> str:
+        """How messages name it: by its flag, or by its word in the usage line."""
+        return self.name.rpartition(".")[2].upper() if self.positional else self.flag
 
     @property
     def required(self) -> bool:
@@ -141,45 +149,65 @@ def _is_number(kind: Any) -> bool:
     return set(typing.get_args(kind)) == {int, float}
 
 
-def build(cls: type[C], values: Mapping[str, Any], sources: Mapping[str, str] | None = None) -> C:
+Values = Mapping[str, Any]
+Sources = Mapping[str, str]
+Fault = tuple[str, str]  # the option and the message
+
+
+def build(cls: type[C], values: Values, sources: Sources | None = None) -> C:
     """An instance of `cls` from dotted names to text or plain values.
 
     `sources` names where each value came from (`recipe.yaml:9`), for the message. Raises one
     `ConfigError` that lists every fault, at most ten.
     """
+    return build_all([(cls, values, sources or {})])[0]
+
+
+def build_all(wanted: Sequence[tuple[type, Values, Sources]]) -> list[Any]:
+    """An instance of each class as `build` makes it; the faults of all are listed together."""
+    built, faults = [], []
+    for cls, values, sources in wanted:
+        cast, found = _cast_all(cls, values, sources)
+        if not found:
+            try:
+                built.append(_assemble(cls, cast))
+            except ConfigError as error:
+                found = [_placed(error.field, str(error), sources)]
+        faults += found
+    if faults:
+        lines = [message for _, message in faults[:_MAX_FAULTS]]
+        if len(faults) > _MAX_FAULTS:
+            lines.append(f"... and {len(faults) - _MAX_FAULTS} more")
+        raise ConfigError(faults[0][0], "\n".join(lines))
+    return built
+
+
+def _placed(name: str, message: str, sources: Sources) -> Fault:
+    return name, f"{sources[name]}: {message}" if name in sources else message
+
+
+def _cast_all(cls: type, values: Values, sources: Sources) -> tuple[dict[str, Any], list[Fault]]:
+    """The values of the class in their types, and what is wrong with the others."""
     known = {option.name: option for option in options(cls)}
-    sources = sources or {}
-    faults: list[tuple[str, str]] = []
+    faults: list[Fault] = []
     cast: dict[str, Any] = {}
-
-    def fault(name: str, message: str) -> None:
-        place = f"{sources[name]}: " if name in sources else ""
-        faults.append((name, f"{place}{message}"))
-
     for name, value in values.items():
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {known[close[0]].flag}?" if close else "see --help for the list"
-            fault(name, f"--{name.replace('_', '-')}: there is no such option; {hint}")
+            hint = f"did you mean {known[close[0]].label}?" if close else "see --help for the list"
+            message = f"--{name.replace('_', '-')}: there is no such option; {hint}"
+            faults.append(_placed(name, message, sources))
             continue
         try:
             cast[name] = _cast(known[name], value)
         except ValueError as error:
-            fault(name, f"{known[name].flag}: {error}")
+            faults.append(_placed(name, f"{known[name].label}: {error}", sources))
     for name, option in known.items():
         if option.required and name not in values:
             what = f" ({option.help[:1].lower() + option.help[1:].rstrip('.')})"
-            shown = name.rpartition(".")[2].upper() if option.positional else option.flag
-            fault(name, f"{shown}: this is needed{what if option.help else ''}")
-    if not faults:
-        try:
-            return _assemble(cls, cast)
-        except ConfigError as error:
-            fault(error.field, str(error))
-    lines = [message for _, message in faults[:_MAX_FAULTS]]
-    if len(faults) > _MAX_FAULTS:
-        lines.append(f"... and {len(faults) - _MAX_FAULTS} more")
-    raise ConfigError(faults[0][0], "\n".join(lines))
+            message = f"{option.label}: this is needed{what if option.help else ''}"
+            faults.append(_placed(name, message, sources))
+    return cast, faults
 
 
 def _assemble(cls: type[C], cast: Mapping[str, Any]) -> C:
@@ -231,10 +259,24 @@ def _cast_one(option: Option, kind: Any, value: Any) -> Any:
     if kind is str or kind is Path:
         if not isinstance(value, str | Path):
             raise ValueError(f"{value!r} is not text")
-        if "\x00" in str(value):
-            raise ValueError("the text holds a NUL character")
-        return kind(value)
+        return kind(_checked_text(kind, str(value)))
     return _bounded(option, _number(kind, value))
+
+
+def _checked_text(kind: Any, text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("the text holds a NUL character")
+    try:
+        # The name of a file is bytes, whose strange ones Python carries as lone surrogates.
+        content = os.fsencode(text) if kind is Path else text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("the text is not valid Unicode") from None
+    if kind is Path:
+        if not content:
+            raise ValueError("the path is empty")
+        if len(content) > _MAX_PATH or max(map(len, content.split(b"/"))) > _MAX_NAME:
+            raise ValueError(f"no file has so long a name; at most {_MAX_NAME} bytes")
+    return text
 
 
 def _number(kind: Any, value: Any) -> int | float:
@@ -253,7 +295,11 @@ def _number(kind: Any, value: Any) -> int | float:
             if not number.is_integer():
                 raise ValueError(f"{value!r} is not a whole number") from None
             number = int(number)
-    if not math.isfinite(number):
+    try:
+        is_finite = math.isfinite(number)
+    except OverflowError:
+        raise ValueError(f"a number of {len(text)} digits is too large") from None
+    if not is_finite:
         raise ValueError(f"{value!r} is not finite")
     return float(number) if kind is float else number
 

@@ -351,7 +351,7 @@ def _whole(
 def _inside(folder: Path, relative: str, where: str) -> Path:
     """`relative` in a run folder or, failing that, in its artefacts; never outside."""
     for path in (folder / relative, folder / "artefacts" / relative):
-        if "\x00" in relative or not path.resolve().is_relative_to(folder.resolve()):
+        if "\x00" in relative or not _lies_in(path, folder):
             raise ConfigError(
                 "",
                 f"{where} leads out of the run folder {folder}.\n"
@@ -360,6 +360,10 @@ def _inside(folder: Path, relative: str, where: str) -> Path:
         if os.path.exists(path):
             return path
     return folder / relative
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def check_references(resolved: Resolved) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from modelgraft.core.errors import InputError
 
@@ -38,6 +39,18 @@ class Number:
         """The number as plain JSON values."""
         return asdict(self)
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether every field is of its type and every figure finite."""
+        ends = (self.low, self.high, self.baseline, self.n)
+        return (
+            isinstance(self.name, str)
+            and isinstance(self.unit, str)
+            and self.better in ("higher", "lower")
+            and _is_finite(self.value)
+            and all(end is None or _is_finite(end) for end in ends)
+        )
+
 
 @dataclass(frozen=True)
 class Artefact:
@@ -47,6 +60,12 @@ class Artefact:
     path: str
     caption: str
     sha256: str = ""
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether every field is of its type."""
+        texts = (self.path, self.caption, self.sha256)
+        return self.kind in get_args(Kind) and all(isinstance(text, str) for text in texts)
 
 
 @dataclass(frozen=True)
@@ -69,7 +88,10 @@ class Result:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Result:
-        """The result that `as_dict` wrote; `InputError` when the shape is another."""
+        """The result that `as_dict` wrote; `InputError` when the shape is another.
+
+        What its parts hold is not looked at, so that a page can show the sound ones; see `fault`.
+        """
         try:
             return cls(
                 numbers=tuple(Number(**number) for number in value["numbers"]),
@@ -80,6 +102,26 @@ class Result:
             )
         except (KeyError, TypeError) as error:
             raise InputError(f"result.json does not hold a result: {error}.") from None
+
+    def fault(self) -> str:
+        """What in this result is not of its type or not finite; nothing when all is sound."""
+        for number in self.numbers:
+            if not number.is_sound:
+                return f"the number {number.name!r} is malformed"
+        for artefact in self.artefacts:
+            if not artefact.is_sound:
+                return f"the artefact {artefact.path!r} is malformed"
+        texts = (self.text, self.partial, *self.remarks)
+        return "" if all(isinstance(text, str) for text in texts) else "its words are no text"
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond what a float holds
+        return False
 
 
 def format_value(value: float) -> str:

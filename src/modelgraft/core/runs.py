@@ -10,53 +10,51 @@ import contextlib
 import datetime
 import json
 import os
-import shutil
-import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any, BinaryIO, Literal
 
-from modelgraft.core.errors import ConfigError, InputError, Interrupted, Partial, Unavailable
+from modelgraft.core.attempts import (
+    RunRecord,
+    forget,
+    has_run,
+    has_work,
+    in_use,
+    read_state,
+    require_own_folder,
+    require_same_config,
+)
+from modelgraft.core.checkpoints import latest_checkpoint, mend_checkpoints, save_checkpoint
+from modelgraft.core.errors import (
+    ConfigError,
+    InputError,
+    Interrupted,
+    ModelgraftError,
+    Partial,
+)
 from modelgraft.core.files import (
     Journal,
     Lock,
-    atomic_folder,
-    disk_errors,
     dump_json,
-    fsync_folder,
+    make_folder,
     read_json,
-    remove_folder,
     sha256_file,
+    sweep_leftovers,
+    write_errors,
     write_json,
 )
 from modelgraft.core.provenance import commit, versions
 from modelgraft.core.results import Artefact, Kind, Result
 from modelgraft.core.settings import Settings
+from modelgraft.core.stopping import Stopping
 
 State = Literal["running", "done", "partial", "failed", "interrupted"]
 Listener = Callable[[int, int, str], None]
 _PROGRESS_LOG_S = 5.0
-# Ends the name of a whole checkpoint until it takes the place of an older one of its step.
-_FRESH = "-fresh"
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """What is known of a run before it starts; it is stored in `run.json` and `config.json`.
-
-    `inputs` maps the files the run reads to their hashes.
-    """
-
-    method: str = ""
-    action: str = ""
-    command: tuple[str, ...] = ()
-    config: Mapping[str, Any] | None = None
-    sources: Mapping[str, str] | None = None
-    inputs: Mapping[str, str] | None = None
+_STOPPED = "stopped by a person or the system"
 
 
 def open_run(
@@ -77,84 +75,6 @@ def open_run(
     return Run(Path(folder), settings, record or RunRecord())
 
 
-def finished_result(folder: Path, settings: Settings, record: RunRecord) -> Result | None:
-    """The stored result when this very run was finished in `folder` before, else None.
-
-    None as well when a file of the result is missing or was changed. Raises `ConfigError`, as
-    `open_run` does, when the folder holds a run of another config.
-    """
-    if settings.resume == "never" or not (folder / "run.json").exists():
-        return None
-    _check_same_config(folder, settings, record)
-    if read_json(folder / "run.json", "the state of a run").get("state") != "done":
-        return None
-    if not (folder / "result.json").exists():
-        return None
-    result = Result.from_dict(read_json(folder / "result.json", "the result of a run"))
-    hashes = {artefact.path: artefact.sha256 for artefact in result.artefacts}
-    return result if _all_match(folder, hashes) else None
-
-
-def differences(folder: Path, settings: Settings, record: RunRecord) -> list[str]:
-    """What the run in `folder` was given otherwise, one line each; nothing when it can go on."""
-    path = folder / "config.json"
-    if record.config is None or not path.exists():
-        return []
-    old = read_json(path, "the config of a run")
-    if not isinstance(old, dict) or not isinstance(old.get("values"), dict):
-        raise InputError(f"{path}: this is not the config of a run; choose another --out.")
-    was = " ".join(str(old.get(name)) for name in ("method", "action"))
-    lines = [] if was == f"{record.method} {record.action}" else [f"the action: {was} there"]
-    then = {**old["values"], "seed": old.get("seed"), "dtype": old.get("dtype")}
-    now = {**record.config, "seed": settings.seed, "dtype": settings.dtype}
-    lines += [
-        f"{name}: {then.get(name)!r} there, {now.get(name)!r} now"
-        for name in {**then, **now}
-        if then.get(name) != now.get(name)
-    ]
-    if record.inputs is not None:
-        hashes = old.get("inputs") or {}
-        # One that was not there before is no difference: the earlier attempt cannot have used it.
-        for name in hashes:
-            if name not in record.inputs:
-                lines.append(f"{name}: no longer there")
-            elif hashes[name] != record.inputs[name]:
-                lines.append(f"{name}: the content has changed")
-    return lines
-
-
-def made_by_other_code(folder: Path) -> bool:
-    """Whether another version or commit of modelgraft made the run in `folder`."""
-    path = folder / "run.json"
-    if not path.exists():
-        return False
-    state = read_json(path, "the state of a run")
-    then = (state.get("versions") or {}).get("modelgraft"), state.get("commit")
-    return then != (versions().get("modelgraft"), commit())
-
-
-def set_aside(folder: Path) -> Path:
-    """Rename a run folder to make room for a new run; `Unavailable` while a process works in it."""
-    lock = Lock(folder / "lock")
-    if not lock.acquire():
-        raise _in_use(folder, lock)
-    try:
-        number = 1
-        while (aside := folder.with_name(f"{folder.name}.before-{number}")).exists():
-            number += 1
-        os.rename(folder, aside)
-    finally:
-        lock.release()
-    return aside
-
-
-def _in_use(folder: Path, lock: Lock) -> Unavailable:
-    return Unavailable(
-        f"{folder}: process {lock.holder()} is working in this run folder.\n"
-        "  Wait until it ends, stop it, or choose another --out."
-    )
-
-
 class Run:
     """One open run folder. Made by `open_run`."""
 
@@ -168,8 +88,8 @@ class Run:
         self._logs: dict[str, BinaryIO] = {}
         self._artefacts: list[Artefact] = []
         self._rejected: set[tuple[Any, Any]] | None = None
-        self._stop: int | None = None
-        self._handlers: dict[int, Any] = {}
+        self._stopping = Stopping(self._give_up)
+        self._writing = threading.Lock()
         self._last_progress = 0.0
         self._start = time.time()
         self._finished = False
@@ -187,33 +107,45 @@ class Run:
     # -- opening and closing -------------------------------------------------------------------
 
     def __enter__(self) -> Run:
-        if self.folder.exists() and not self.folder.is_dir():
+        if os.path.lexists(self.folder) and not os.path.isdir(self.folder):
             raise ConfigError("out", f"--out {self.folder}: this is a file, not a folder.")
-        state = self.folder / "run.json"
-        if not state.exists() and self.settings.resume == "must":
+        if not has_run(self.folder) and self.settings.resume == "must":
             raise ConfigError("resume", f"--resume must: there is no run in {self.folder}.")
+        make_folder(self.folder)
+        require_own_folder(self.folder)
         if not self._lock.acquire():
-            raise _in_use(self.folder, self._lock)
+            raise in_use(self.folder, self._lock)
         try:
-            self.resumed = state.exists()  # another process may have made it before the lock
-            if self.resumed and self.settings.resume == "never":
-                raise ConfigError(
-                    "resume",
-                    f"--resume never: {self.folder} holds a run already; choose another --out.",
-                )
-            if self.resumed:
-                _check_same_config(self.folder, self.settings, self.record)
-            self.artefacts.mkdir(parents=True, exist_ok=True)
-            self._sweep()
-            if self.record.config is not None:
-                write_json(self.folder / "config.json", self._config())
-            self._write_state("running")
-            self.log("resumed" if self.resumed else "started")
-            self._watch_signals()
+            if has_run(self.folder):  # another process may have made it before the lock
+                self._meet_earlier_attempt()
+            self._open()
         except BaseException:
             self._close()
             raise
         return self
+
+    def _meet_earlier_attempt(self) -> None:
+        if self.settings.resume == "never":
+            raise ConfigError(
+                "resume",
+                f"--resume never: {self.folder} holds a run already; choose another --out.",
+            )
+        read_state(self.folder)
+        require_same_config(self.folder, self.settings, self.record)
+        self.resumed = has_work(self.folder)
+        if not self.resumed:
+            forget(self.folder)
+
+    def _open(self) -> None:
+        sweep_leftovers(self.folder)
+        self._write_state("running")  # first, because it makes this folder that of a run
+        make_folder(self.artefacts)
+        sweep_leftovers(self.artefacts)
+        mend_checkpoints(self._checkpoints)
+        if self.record.config is not None:
+            write_json(self.folder / "config.json", self._config())
+        self.log("resumed" if self.resumed else "started")
+        self._stopping.watch()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any):
         try:
@@ -221,7 +153,7 @@ class Run:
                 if not self._finished:
                     self.finish(Result(artefacts=tuple(self._artefacts)))
             else:
-                with contextlib.suppress(Unavailable):  # the first error is the one to tell
+                with contextlib.suppress(ModelgraftError):  # the first error is the one to tell
                     self._record_failure(error)
         finally:
             self._close()
@@ -230,16 +162,19 @@ class Run:
         state: State = "failed"
         text = f"{type(error).__name__}: {error}"
         if isinstance(error, Interrupted | KeyboardInterrupt):
-            state, text = "interrupted", "stopped by a person or the system"
+            state, text = "interrupted", _STOPPED
         elif isinstance(error, Partial):
             state = "partial"
         self._write_state(state, error=text)
         self.log(state, error=text)
 
+    def _give_up(self) -> None:
+        """Say for a main thread that does not stop that the run was stopped."""
+        if not self._finished:
+            self._record_failure(Interrupted(_STOPPED))
+
     def _close(self) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers.clear()
+        self._stopping.close()
         for handle in self._logs.values():
             with contextlib.suppress(OSError):  # a full disk, reported by the write that met it
                 handle.close()
@@ -258,62 +193,38 @@ class Run:
             "inputs": self.record.inputs or {},
         }
 
-    def _sweep(self) -> None:
-        for folder in (self.folder, self.folder / "checkpoints", self.artefacts):
-            for path in folder.glob(".tmp-*"):
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
-        for fresh in (self.folder / "checkpoints").glob(f"step-*{_FRESH}"):
-            _put_in_place(fresh, fresh.with_name(fresh.name.removesuffix(_FRESH)))
-
     def _write_state(self, state: State, error: str = "") -> None:
         now = time.time()
-        write_json(
-            self.folder / "run.json",
-            {
-                "state": state,
-                "method": self.record.method,
-                "action": self.record.action,
-                "command": list(self.record.command),
-                "seed": self.seed,
-                "device": self.settings.device,
-                "dtype": self.settings.dtype,
-                "pid": os.getpid(),
-                "started": _stamp(self._start),
-                "finished": None if state == "running" else _stamp(now),
-                "seconds": round(now - self._start, 3),
-                "versions": versions(),
-                "commit": commit(),
-                "error": error,
-            },
-        )
+        values = {
+            "state": state,
+            "method": self.record.method,
+            "action": self.record.action,
+            "command": list(self.record.command),
+            "seed": self.seed,
+            "device": self.settings.device,
+            "dtype": self.settings.dtype,
+            "pid": os.getpid(),
+            "host": os.uname().nodename,
+            "started": _stamp(self._start),
+            "finished": None if state == "running" else _stamp(now),
+            "seconds": round(now - self._start, 3),
+            "versions": versions(),
+            "commit": commit(),
+            "error": error,
+        }
+        with self._writing:  # two threads may want to, see `_give_up`
+            write_json(self.folder / "run.json", values)
 
     # -- stopping ------------------------------------------------------------------------------
-
-    def _watch_signals(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._handlers[number] = signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._stop is not None:
-            raise KeyboardInterrupt
-        self._stop = number
-        text = b"stopping after this step; press Ctrl-C again to quit at once\n"
-        with contextlib.suppress(OSError):  # print is not safe in a signal handler
-            os.write(2, text)
 
     @property
     def is_stopping(self) -> bool:
         """Whether someone asked the run to stop."""
-        return self._stop is not None
+        return self._stopping.is_wanted
 
     def check(self) -> None:
         """Raise `Interrupted` if someone asked the run to stop; call it between items."""
-        if self._stop is not None:
+        if self.is_stopping:
             raise Interrupted(
                 f"{self.folder}: stopped; what is done is kept.\n"
                 "  Run the same command again to go on."
@@ -340,7 +251,7 @@ class Run:
             self._rejected.add((str(file), line))
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
-        with disk_errors(self.folder / name, "the log"):
+        with write_errors(self.folder / name, "the log"):
             if name not in self._logs:
                 self._logs[name] = _open_log(self.folder / name)
             self._logs[name].write(dump_json(row).encode() + b"\n")
@@ -382,7 +293,7 @@ class Run:
             raise InputError(f"{name}: an artefact must lie inside {self.artefacts}.")
         self._artefacts = [known for known in self._artefacts if known.path != relative]
         self._artefacts.append(Artefact(kind, relative, caption))
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         return path
 
     @property
@@ -415,61 +326,20 @@ class Run:
         `write(folder)` puts the files into a temporary folder; their hashes go to its manifest. An
         older checkpoint of the same step goes only when the new one is whole.
         """
-        final = self.folder / "checkpoints" / f"step-{step:08d}"
-        fresh = final.with_name(final.name + _FRESH) if final.exists() else final
-        with atomic_folder(fresh) as folder:
-            write(folder)
-            files = sorted(path for path in folder.rglob("*") if path.is_file())
-            manifest = {str(path.relative_to(folder)): sha256_file(path) for path in files}
-            write_json(folder / "manifest.json", manifest)
-        if fresh != final:
-            _put_in_place(fresh, final)
-        for old in self._checkpoints()[keep:]:
-            remove_folder(old)
+        saved = save_checkpoint(self._checkpoints, step, write, keep)
         self.log("checkpoint", step=step)
-        return final
-
-    def _checkpoints(self) -> list[Path]:
-        return sorted((self.folder / "checkpoints").glob("step-*"), reverse=True)
+        return saved
 
     def latest_checkpoint(self) -> Path | None:
         """The newest checkpoint whose files match their manifest, or None."""
-        for folder in self._checkpoints():
-            if _verifies(folder):
-                return folder
-            self.log("damaged checkpoint passed over", folder=folder.name)
-        return None
-
-
-def _check_same_config(folder: Path, settings: Settings, record: RunRecord) -> None:
-    if lines := differences(folder, settings, record):
-        raise ConfigError(
-            "out",
-            f"{folder} holds a run with another config:\n  "
-            + "\n  ".join(lines)
-            + "\n  Choose another --out, or repeat the old command to go on with it.",
+        return latest_checkpoint(
+            self._checkpoints,
+            lambda folder: self.log("damaged checkpoint passed over", folder=folder.name),
         )
 
-
-def _put_in_place(fresh: Path, final: Path) -> None:
-    if final.exists():
-        remove_folder(final)
-    os.rename(fresh, final)
-    fsync_folder(final.parent)
-
-
-def _verifies(folder: Path) -> bool:
-    try:
-        return _all_match(folder, read_json(folder / "manifest.json", "a manifest"))
-    except InputError:
-        return False
-
-
-def _all_match(folder: Path, hashes: Mapping[str, str]) -> bool:
-    try:
-        return all(sha256_file(folder / name) == digest for name, digest in hashes.items())
-    except OSError:
-        return False
+    @property
+    def _checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
 
 
 def _open_log(path: Path) -> BinaryIO:

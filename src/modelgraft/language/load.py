@@ -9,8 +9,9 @@ import contextlib
 import difflib
 import functools
 import re
+import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,10 +20,11 @@ import torch
 
 from modelgraft.core import store
 from modelgraft.core.errors import ConfigError, InputError, Unavailable, UnsupportedModel
+from modelgraft.core.gguf import gguf_metadata
 from modelgraft.core.intake import check_configs, check_model_folder
 from modelgraft.core.lazy import need
 from modelgraft.core.store import Report, to_stderr
-from modelgraft.language.gguf import load_gguf, no_progress_bars
+from modelgraft.language.gguf import _split_digits, load_gguf, no_progress_bars
 from modelgraft.language.hub import fetch_snapshot
 from modelgraft.nn.weights import non_finite, refuse_non_finite
 
@@ -69,7 +71,7 @@ def load_causal_lm(
     must not or cannot be loaded, and `Unavailable` when the hub or registry cannot be reached.
     """
     place = _device(device)
-    number_type = _dtype(dtype, place)
+    number_type = _dtype(dtype, device, fastest_cpu_dtype)
     path, revision = _find(str(name), offline, report)
     if path.is_file():
         model, tokenizer = load_gguf(path, dtype=number_type)
@@ -85,22 +87,41 @@ def load_causal_lm(
     return Loaded(model.eval(), tokenizer, str(name), revision, path)
 
 
-def load_skeleton(name: str | Path, *, offline: bool = False, report: Report = to_stderr) -> Loaded:
+def load_skeleton(
+    name: str | Path,
+    *,
+    device: str = "auto",
+    dtype: DType = "auto",
+    offline: bool = False,
+    report: Report = to_stderr,
+) -> Loaded:
     """The model called `name` on the meta device: all of its sizes, none of its weights.
 
-    For plans and estimates: of a hub id only the small files are fetched, and a folder needs no
-    weights. Raises what `load_causal_lm` raises.
+    For plans and estimates: of a hub id only the small files are fetched, a folder needs no
+    weights, and of a GGUF file only the header is read. The number type is the one that
+    `load_causal_lm` would take; where that is measured (`is_measured`), float32 is assumed. Raises
+    what `load_causal_lm` raises.
     """
     transformers = need("transformers", extra="hf")
+    number_type = _dtype(dtype, device, lambda: "float32")
     path, revision = _find(str(name), offline, report, weights=False)
     if path.is_file():
-        raise InputError(f"{path}: a plan needs a model folder; sizes are not read from GGUF.")
-    check_configs(path)
+        config, tokenizer = _read_gguf_header(path)
+    else:
+        check_configs(path)
+        with _one_clear_error(path):
+            config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
     with _one_clear_error(path), torch.device("meta"):
-        config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
-        model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+        model = transformers.AutoModelForCausalLM.from_config(
+            config, attn_implementation="sdpa", dtype=number_type
+        )
     return Loaded(model.eval(), tokenizer, str(name), revision, path)
+
+
+def is_measured(dtype: str, device: str) -> bool:
+    """Whether `load_causal_lm` decides the number type by a measurement: auto, on a CPU."""
+    return dtype == "auto" and _device(device).type == "cpu"
 
 
 @functools.cache
@@ -141,9 +162,11 @@ def _device(device: str) -> torch.device:
     return place
 
 
-def _dtype(dtype: str, place: torch.device) -> torch.dtype:
-    if dtype == "auto":
-        dtype = fastest_cpu_dtype() if place.type == "cpu" else "bfloat16"
+def _dtype(dtype: str, device: str, measure: Callable[[], str]) -> torch.dtype:
+    if is_measured(dtype, device):
+        dtype = measure()
+    elif dtype == "auto":
+        dtype = "bfloat16"
     if dtype not in ("float32", "bfloat16", "float16"):
         raise ConfigError("dtype", f"dtype: {dtype!r}; use auto, float32, bfloat16 or float16")
     return getattr(torch, dtype)
@@ -226,6 +249,24 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
             f"{_some(absent)}.\n  The folder belongs to another kind of model, or is incomplete."
         )
     return model, tokenizer
+
+
+def _read_gguf_header(path: Path) -> tuple[Any, Any]:
+    """Configuration and tokenizer of a GGUF file as `load_gguf` has them, without its weights."""
+    transformers = need("transformers", extra="hf")
+    need("gguf", extra="hf")
+    metadata = gguf_metadata(path)
+    with tempfile.TemporaryDirectory() as folder, _one_clear_error(path):
+        Path(folder, "model.gguf").symlink_to(path.absolute())
+        config = transformers.AutoConfig.from_pretrained(
+            folder, gguf_file="model.gguf", local_files_only=True
+        )
+        tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(
+            folder, gguf_file="model.gguf", local_files_only=True
+        )
+    if metadata.get("tokenizer.ggml.pre") == "smollm":
+        _split_digits(tokenizer)
+    return config, tokenizer
 
 
 @contextlib.contextmanager

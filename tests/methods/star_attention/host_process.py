@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import json
+import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ import torch.distributed as dist
 import transformers
 
 from modelgraft.cli.main import main
-from modelgraft.core.errors import ModelgraftError
+from modelgraft.core.errors import Interrupted, ModelgraftError
 from modelgraft.methods.star_attention import (
     StarConfig,
     append_context,
@@ -81,6 +84,63 @@ class Process:
             "bytes_per_token": sent / query.shape[1],
         }
 
+    def stopped(self) -> dict[str, Any]:
+        """What becomes of answers and encodings that rank 0 alone has reasons to stop."""
+        rank, calls = self.hosts.rank, iter(range(2))
+
+        def third_call(input_ids: Any, *_: Any, **__: Any) -> Any:
+            stops = rank == 0 and next(calls, None) is None
+            return torch.full((len(input_ids),), stops)
+
+        def broken(input_ids: Any, *_: Any, **__: Any) -> Any:
+            return torch.full((len(input_ids),), 1 / rank < 0)
+
+        cache = self.encode(block=10, anchor=7)
+        found: dict[str, Any] = {"criterion": self.tokens(cache, stopping_criteria=[third_call])}
+        found["time"] = self.tokens(cache, max_time=0.0)
+        try:
+            found["raised"] = self.tokens(cache, stopping_criteria=[broken])
+        except ZeroDivisionError as error:
+            found["raised"] = str(error)
+            cache.rewind()
+        for kind in ("shared", "broadcast"):
+            context, config = self.ids[:, : self.num], StarConfig(block=4, anchor_compute=kind)
+            call = partial(encode_context, self.model, context, config, hosts=self.hosts)
+            found[f"report, {kind}"] = self.refused(partial(call, report=self.interrupt))
+        found["afterwards"] = self.tokens(cache)
+        return found
+
+    def interrupt(self, *_: Any) -> None:
+        if self.hosts.rank == 0:
+            raise Interrupted("a person asked to stop")
+
+    def disagreeing(self) -> dict[str, str]:
+        """What is said when the last rank is given other work than the others."""
+        is_last = self.hosts.rank == self.hosts.size - 1
+        context = self.ids[:, : self.num]
+        other = context.clone()
+        other[0, 3] += is_last
+        encode = partial(encode_context, hosts=self.hosts)
+        half = self.model.to(torch.float32 if is_last else torch.float64)
+        found = {"dtype": self.refused(lambda: encode(half, context))}
+        self.model.to(torch.float64)
+        cut = context[:, : self.num - is_last]
+        config = StarConfig(block=10 + is_last)
+        found["text"] = self.refused(lambda: encode(self.model, other))
+        found["length"] = self.refused(lambda: encode(self.model, cut))
+        found["options"] = self.refused(lambda: encode(self.model, context, config))
+        room = {"headroom": 5 + is_last}
+        found["headroom"] = self.refused(lambda: encode(self.model, context, **room))
+        self.model.config.rms_norm_eps *= 1 + is_last
+        found["model"] = self.refused(lambda: encode(self.model, context))
+        self.model.config.rms_norm_eps /= 1 + is_last
+        cache = self.encode(block=10, anchor=7)
+        query = self.ids[:, : self.ids.shape[1] - is_last]
+        found["query"] = self.refused(lambda: generate(self.model, cache, query))
+        eight = {"max_new_tokens": NEW + is_last}
+        found["answer"] = self.refused(lambda: generate(self.model, cache, self.ids, **eight))
+        return found
+
     def refused(self, call: Any) -> str:
         try:
             call()
@@ -93,9 +153,9 @@ def observe(process: Process) -> dict[str, Any]:
     """Everything the tests look at."""
     rank, size = process.hosts.rank, process.hosts.size
     found: dict[str, Any] = {"rank": rank, "size": size, "backend": dist.get_backend()}
+    few = -(-process.num // (size - 1))
     for kind in ("shared", "recompute", "broadcast"):
         found[kind] = process.exchange(block=10, anchor=7, anchor_compute=kind)
-        few = -(-process.num // (size - 1))
         found[f"{kind}, idle"] = process.exchange(block=few, anchor_compute=kind)
     found["steps"] = process.exchange(block=4, anchor_compute="broadcast", blocks_per_step=2)
     cache = process.encode(block=10, anchor=7)
@@ -119,8 +179,16 @@ def observe(process: Process) -> dict[str, Any]:
         "halo": process.refused(lambda: process.encode(block=10, halo=2)),
         "streaming": process.refused(lambda: process.encode(pattern="streaming")),
     }
-    whole = gather_cache(cache)
-    found["gathered"] = None if whole is None else process.tokens(whole)
+    for name, options in (
+        ("gathered", {"block": 10, "anchor": 7}),
+        ("idle gathered", {"block": few}),
+    ):
+        whole = gather_cache(process.encode(**options))
+        found[name] = None if whole is None else process.tokens(whole)
+    if size == 2:
+        found["stopped"] = process.stopped()
+        found["disagreeing"] = process.disagreeing()
+    found["choice of rank 0"] = process.hosts.share(f"rank {rank}")
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         found["exit code"] = main(process.command)
@@ -129,6 +197,9 @@ def observe(process: Process) -> dict[str, Any]:
 
 if __name__ == "__main__":
     here = Path(sys.argv[1])
+    # What is registered first runs last: after the group was closed.
+    rank = os.environ["RANK"]
+    atexit.register(lambda: (here / f"open-{rank}").write_text(str(dist.is_initialized())))
     me = Process(here)
     (here / f"rank-{me.hosts.rank}.json").write_text(json.dumps(observe(me)))
     dist.barrier()
@@ -137,4 +208,3 @@ if __name__ == "__main__":
             raise RuntimeError("this rank is broken")
         states = torch.ones(1, 2, 3, 4)
         me.hosts.attend(states, states, states, scale=1.0)  # waits for rank 1
-    dist.destroy_process_group()

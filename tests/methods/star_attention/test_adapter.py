@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-from modelgraft.core.errors import ConfigError, UnsupportedModel
+from modelgraft.core.errors import ConfigError, InputError, UnsupportedModel
 from modelgraft.methods.star_attention.adapter.encode import append_context, encode_context
 from modelgraft.methods.star_attention.adapter.support import has_moving_rope, model_shape
 from modelgraft.methods.star_attention.config import StarConfig
@@ -228,6 +228,19 @@ def test_the_model_is_left_bit_identical(tiny, draw, star_forward, dense_forward
     assert all(torch.equal(weights[name], now) for name, now in model.state_dict().items())
 
 
+def test_a_model_with_an_attention_table_of_its_own_takes_the_stock_kernel(
+    tiny, draw, star_forward, masked_forward
+):
+    """Doge looks attention up where ours is not found."""
+    model, ids = tiny(kind=transformers.DogeConfig, pad_token_id=0), draw(44)
+    found, cache = star_forward(model, ids, 4, StarConfig(block=10, anchor=6))
+    assert cache.kernel == "stock"
+    assert apart(found, masked_forward(model, ids, cache.plan, 4)) < 1e-3
+    for options in ({"kernel": "split"}, {"config": StarConfig(pattern="streaming")}):
+        with pytest.raises(UnsupportedModel, match=r'(?s)transformers\' table.*kernel="stock"'):
+            encode_context(model, ids, **options)
+
+
 # -- baselines and ablations -----------------------------------------------------------------------
 
 
@@ -369,6 +382,42 @@ def test_appended_context_is_encoded_as_further_blocks(
     assert apart(found, dense_forward(model, ids, 4)) > 0.1
 
 
+@pytest.mark.parametrize(
+    ("options", "first", "added", "ends"),
+    [
+        ({"block": 10}, 4, 27, [4, 14, 24, 31]),
+        ({"block": 10}, 10, 3, [10, 13]),
+        ({}, 4, 36, [1, 2, 3, 4, 14, 24, 34, 40]),
+        ({"block": 0.5}, 8, 8, [4, 8, 16]),
+        ({"boundaries": (3, 9)}, 9, 7, [3, 9, 12, 15, 16]),
+    ],
+    ids=str,
+)
+def test_appended_blocks_have_the_size_that_was_asked_for(
+    tiny, draw, read_query, masked_forward, options, first, added, ends
+):
+    """A short beginning, such as the markup of a chat, does not make all later blocks short."""
+    model, ids = tiny(), draw(first + added + 3)
+    cache = encode_context(model, ids[:, :first], StarConfig(**options), headroom=3)
+    append_context(model, cache, ids[:, first:-3])
+    assert [part.end for part in cache.plan.blocks] == ends
+    assert cache.parts == (first, added)
+    found = read_query(model, cache, ids)
+    assert apart(found, masked_forward(model, ids, cache.plan, 3)) < 1e-4
+
+
+def test_more_context_is_encoded_with_the_kernel_of_the_first(
+    tiny, draw, read_query, masked_forward
+):
+    """DiffLlama cannot be encoded with the other one."""
+    model, ids = tiny(kind=transformers.DiffLlamaConfig, pad_token_id=0), draw(44)
+    config = StarConfig(block=10)
+    cache = encode_context(model, ids[:, :30], config, kernel="stock", headroom=4)
+    append_context(model, cache, ids[:, 30:40])
+    found = read_query(model, cache, ids)
+    assert apart(found, masked_forward(model, ids, cache.plan, 4)) < 1e-3
+
+
 def test_an_append_that_cannot_be_leaves_the_cache_as_it_was(tiny, draw, monkeypatch, read_query):
     model, ids = tiny(), draw(60)
     cache = encode_context(model, ids[:, :33], StarConfig(block=10), headroom=4)
@@ -382,6 +431,10 @@ def test_an_append_that_cannot_be_leaves_the_cache_as_it_was(tiny, draw, monkeyp
     hook.remove()
     assert cache.get_seq_length() == 33 and cache.plan.num_tokens == 33
     assert torch.equal(read_query(model, cache, ids[:, :36]), expected)
+    cache.rewind()
+    for batch in (2, 3):
+        with pytest.raises(InputError, match=f"{batch} sequences cannot follow an encoding of 1"):
+            append_context(model, cache, draw(5, batch=batch))
     local = encode_context(model, ids[:, :33], StarConfig(block=10, pattern="local"))
     with pytest.raises(ConfigError, match="star encoding"):
         append_context(model, local, ids[:, 33:50])

@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 
 from modelgraft.core.errors import InputError
-from modelgraft.methods.star_attention.data import Sample
+from modelgraft.methods.star_attention.data import Sample, read_records
 from modelgraft.methods.star_attention.evaluate.scores import score
-from modelgraft.methods.star_attention.world.babilong import TASKS, make_sample, read_babilong
+from modelgraft.methods.star_attention.world.babilong import TASKS, make_sample
 from modelgraft.methods.star_attention.world.fitting import Target
 from modelgraft.methods.star_attention.world.stories import OBJECTS, PEOPLE, ROOMS
 
@@ -164,12 +164,27 @@ def test_rows_of_the_data_sets_become_samples(tmp_path):
         "question": "Where is the milk? ",
         "target": "garden",
     }
-    path.write_text(json.dumps(row) + "\n" + json.dumps({**row, "target": ""}) + "\n")
+    bad = [{**row, "target": ""}, {**row, "question": " "}, {**row, "target": None}, {**row}]
+    del bad[-1]["target"]
+    path.write_text("".join(json.dumps(one) + "\n" for one in (row, *bad)))
     rejects = []
-    (sample,) = read_babilong(path, "qa2", reject=lambda *reject: rejects.append(reject))
-    assert passage(sample) == row["input"]
+    (sample,) = read_records(path, reject=lambda *reject: rejects.append(reject))
+    assert passage(sample) == row["input"] and sample.context.startswith(TASKS["qa2"].instruction)
     assert sample.query == "Question: Where is the milk?"
     assert (sample.task, sample.outputs, sample.index) == ("qa2", ("garden",), 0)
-    assert rejects == [(path, 2, "", 'field "target" is missing, empty or not text')]
-    with pytest.raises(InputError, match=r'qa2\.jsonl:2: field "target"'):
-        read_babilong(path, "qa2")
+    assert [(line, reason) for _, line, _, reason in rejects] == [
+        (2, 'field "target" is empty'),
+        (3, 'field "question" is empty'),
+        (4, 'field "target": null is not a text or a list of texts'),
+        (5, 'field "target" is missing'),
+    ]
+    assert score(sample, "The milk is in the garden.") == 1
+
+
+def test_a_row_of_the_data_sets_needs_the_name_of_its_task(tmp_path):
+    row = {"input": "Mary is there.", "question": "Where is Mary?", "target": "garden"}
+    path = tmp_path / "babilong.jsonl"
+    path.write_text(json.dumps({**row, "task": "qa1"}) + "\n" + json.dumps(row) + "\n")
+    with pytest.raises(InputError, match=r'babilong\.jsonl:2: .* "babilong": call the file.* qa1'):
+        read_records(path)
+    assert read_records(path, task="qa3")[0].task == "qa1"

@@ -14,13 +14,15 @@ import torch
 import transformers
 
 from modelgraft.core.errors import ConfigError, InputError, MissingExtra, UnsupportedModel
-from modelgraft.methods.star_attention import adapter, encode_context, star_generate
+from modelgraft.language.chat import encode
+from modelgraft.methods.star_attention import adapter, ask, encode_context, star_generate
 from modelgraft.methods.star_attention.adapter.support import check_model
 from modelgraft.methods.star_attention.config import StarConfig
 from modelgraft.methods.star_attention.infer import dense_answer, generate
 from modelgraft.methods.star_attention.method import plan_blocks
 
 NUM = 40
+LONG = transformers.GenerationConfig(max_length=65)
 
 
 def message(error: type[Exception], call: Any, *args: Any, **kwargs: Any) -> str:
@@ -146,16 +148,101 @@ def test_a_very_small_block_is_run_with_a_warning():
 def test_more_positions_than_the_model_was_made_for_need_permission(tiny, draw):
     """Acceptance 28: too long, at encoding and at the answer."""
     model, ids = tiny(max_position_embeddings=64, eos_token_id=None), draw(60)
-    text = message(ConfigError, encode_context, model, ids, headroom=5)
-    assert "need 65 positions" in text and "made for 64" in text
-    assert "--allow-extrapolation true" in text
-    cache = encode_context(model, ids[:, :50], headroom=14)
-    text = message(ConfigError, generate, model, cache, ids[:, :54], max_new_tokens=11)
-    assert "need 65 positions" in text
+    for limit in ({"max_new_tokens": 11}, {"max_length": 65}, {"generation_config": LONG}):
+        cache = encode_context(model, ids[:, :50], headroom=14)
+        text = message(ConfigError, generate, model, cache, ids[:, :54], **limit)
+        assert "need 65 positions" in text and "made for 64" in text
+        assert "lower max_new_tokens (--max-new-tokens)" in text
+        assert "allow_extrapolation=True (--allow-extrapolation true" in text
+    assert "need 118 positions" in message(ConfigError, generate, model, cache, ids[:, :54])
     assert generate(model, cache, ids[:, :54], max_new_tokens=10).shape[1] == 64
+    text = message(ConfigError, encode_context, model, draw(65))
+    assert "need 65 positions" in text
     free = encode_context(model, ids, headroom=0, allow_extrapolation=True)
     longer = torch.cat([ids, ids[:, :3]], dim=1)
     assert generate(model, free, longer, max_new_tokens=10).shape[1] == 73
+
+
+def test_a_context_that_fits_is_encoded_whatever_room_is_asked_for_answers(tiny, draw):
+    """Headroom sizes the buffer; the length of an answer is checked when it is known."""
+    model, ids = tiny(max_position_embeddings=64, eos_token_id=None), draw(64)
+    for num, headroom, room in ((60, 256, 4), (64, 256, 0), (50, 14, 14), (50, 3, 3)):
+        cache = encode_context(model, ids[:, :num], headroom=headroom)
+        assert (cache.headroom, cache.layers[0].capacity) == (room, num + room)
+    text = message(ConfigError, encode_context, model, ids, headroom=-1)
+    assert "headroom -1: give the tokens of query and answer" in text
+
+
+def test_a_question_too_long_is_refused_before_the_document_is_encoded(tiny, make_tokenizer):
+    tokenizer = make_tokenizer()
+    model = tiny(vocab_size=len(tokenizer), max_position_embeddings=64)
+    model.model.register_forward_pre_hook(lambda *_: 1 / 0)
+    long = ["a"] * 2 + ["How so? " * 9]
+    text = message(ConfigError, star_generate, model, tokenizer, "Doc", long, max_new_tokens=3)
+    assert "made for 64" in text
+
+
+# -- what generate is asked for --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "says"),
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens=0, max_length=None leaves no room for an answer"),
+        ({"max_length": 44}, "max_length=44 leaves no room for an answer behind 44 tokens"),
+        ({"use_cache": False}, "use_cache=False would leave the encoded context out"),
+        ({"cache_implementation": "static"}, "cache_implementation='static': the encoded context"),
+        (
+            {"prompt_lookup_num_tokens": 2, "return_dict_in_generate": True},
+            "return_dict_in_generate is not possible with assisted decoding",
+        ),
+    ],
+    ids=str,
+)
+def test_a_setting_that_cannot_be_is_named(tiny, draw, kwargs, says):
+    model, ids = tiny(), draw(NUM + 4)
+    cache = encode_context(model, ids[:, :NUM], StarConfig(block=10))
+    assert says in message(InputError, generate, model, cache, ids, **kwargs)
+    assert cache.get_seq_length() == NUM
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"num_return_sequences": 3, "do_sample": True},
+        {"return_dict_in_generate": True},
+        {"generation_config": transformers.GenerationConfig(return_dict_in_generate=True)},
+    ],
+    ids=str,
+)
+def test_an_answer_is_one_text(tiny, make_tokenizer, kwargs):
+    tokenizer = make_tokenizer()
+    model = tiny(vocab_size=len(tokenizer))
+    cache = encode_context(model, torch.tensor([encode(tokenizer, "The harbour.")]))
+    for call, given in ((ask, cache), (star_generate, "Doc"), (dense_answer, "Doc")):
+        question = "Why?" if call is dense_answer else ["Why?"]
+        text = message(InputError, call, model, tokenizer, given, question, **kwargs)
+        assert "an answer here is one text" in text and "infer.generate" in text
+        assert text.startswith(("num_return_sequences=3", "return_dict_in_generate=True"))
+
+
+def test_a_question_is_about_one_context(tiny, draw, make_tokenizer):
+    tokenizer = make_tokenizer()
+    cache = encode_context(tiny(vocab_size=len(tokenizer)), draw(20, batch=2))
+    text = message(InputError, ask, tiny(), tokenizer, cache, ["Why?"])
+    assert "the cache holds 2 contexts" in text and "one by one" in text
+
+
+def test_follow_up_questions_without_anything_to_share_are_refused(tiny, make_tokenizer):
+    tokenizer = make_tokenizer(None)
+    tokenizer.bos_token = None
+    model = tiny(vocab_size=len(tokenizer))
+    text = message(
+        InputError, star_generate, model, tokenizer, "", ["Why?", "How?"], follow_up=True
+    )
+    assert text.startswith("follow_up: there is no document")
+    answers = star_generate(model, tokenizer, "", ["Why?"], follow_up=True, max_new_tokens=2)
+    assert len(answers[0].ids) == 2
 
 
 # -- padding ---------------------------------------------------------------------------------------
@@ -167,6 +254,8 @@ def test_a_padded_batch_of_contexts_is_refused(tiny, draw, column, word):
     ids[1, column] = 0
     text = message(InputError, encode_context, model, ids)
     assert f"context 1 {word} with the padding token 0" in text and "one by one" in text
+    text = message(InputError, encode_context, model, ids[1:2])
+    assert f"context 0 {word} with the padding token 0" in text
     encode_context(model, ids[:1])
 
 
@@ -185,6 +274,74 @@ def test_a_mask_that_hides_part_of_the_context_is_refused(tiny, draw):
     text = message(InputError, generate, model, cache, ids, attention_mask=mask)
     assert "attention_mask hides tokens of the encoded context" in text
     assert "encode a context without padding" in text
+
+
+def test_a_padded_query_is_refused_where_attention_takes_no_mask(tiny, draw):
+    """The streaming pattern; several hosts are in test_hosts.py."""
+    model, ids = tiny(), draw(NUM + 4)
+    config = StarConfig(pattern="streaming", sinks=2, window=6)
+    cache = encode_context(model, ids[:, :NUM], config)
+    mask = torch.ones_like(ids)
+    mask[0, NUM] = 0
+    text = message(InputError, generate, model, cache, ids, attention_mask=mask)
+    assert "or of a query with the streaming pattern" in text and "one query at a time" in text
+
+
+def test_two_beginnings_of_text_are_said(tiny, draw):
+    """A rendered chat that was tokenised as if it had no markup yet."""
+    ids = draw(20, batch=2)
+    ids[1, 0] = 1
+    assert encode_context(tiny(), ids).plan.warnings == ()
+    ids[1, 1] = 1
+    (text,) = encode_context(tiny(), ids).plan.warnings
+    assert "two BOS tokens" in text and "add_special_tokens=False" in text
+
+
+# -- the state of the model ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{"kernel": "stock"}, {"pattern": "streaming"}, {}], ids=str)
+def test_gradient_checkpointing_that_drops_the_cache_is_refused(tiny, draw, options):
+    model, ids = tiny(), draw(NUM + 4)
+    kernel = options.pop("kernel", "auto")
+    config = StarConfig(**options)
+    cache = encode_context(model, ids[:, :NUM], config)
+    model.gradient_checkpointing_enable()
+    encode_context(model, ids[:, :NUM], config, kernel=kernel)
+    model.train()
+    calls = (
+        lambda: encode_context(model, ids[:, :NUM], config, kernel=kernel),
+        lambda: generate(model, cache, ids, max_new_tokens=2),
+    )
+    for call in calls:
+        text = message(ConfigError, call)
+        assert "gradient checkpointing in training mode" in text
+        assert "model.eval() or model.gradient_checkpointing_disable()" in text
+    model.gradient_checkpointing_disable()
+    calls[1]()
+
+
+def test_autocast_is_refused(tiny, draw):
+    model, ids = tiny(), draw(NUM + 4)
+    cache = encode_context(model, ids[:, :NUM])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert "torch.autocast is on" in message(ConfigError, encode_context, model, ids)
+        assert "torch.autocast is on" in message(ConfigError, generate, model, cache, ids)
+
+
+@pytest.mark.parametrize("kernel", ["split", "stock"])
+def test_a_layer_that_stores_nothing_is_noticed(tiny, draw, kernel):
+    model, ids = tiny(), draw(NUM)
+    layer = model.model.layers[1]
+    stock = layer.forward
+
+    def forgetful(*args: Any, **kwargs: Any) -> Any:
+        return stock(*args, **{**kwargs, "past_key_values": None})
+
+    layer.forward = forgetful
+    config = StarConfig(pattern="streaming")
+    text = message(UnsupportedModel, encode_context, model, ids, config, kernel=kernel)
+    assert f"layer 1 of LlamaForCausalLM stored 0 of the {NUM} entries" in text
 
 
 # -- models ----------------------------------------------------------------------------------------

@@ -10,8 +10,10 @@ import transformers
 
 from modelgraft.core.errors import InputError
 from modelgraft.methods.star_attention.adapter.encode import encode_context, use_cache
+from modelgraft.methods.star_attention.adapter.hosts import SimulatedHosts
 from modelgraft.methods.star_attention.config import StarConfig
 from modelgraft.methods.star_attention.infer import generate
+from modelgraft.methods.star_attention.method import plan_blocks
 
 CONTEXT, QUERY = 40, 4
 CONFIG = StarConfig(block=10)
@@ -105,7 +107,7 @@ def test_several_samples_come_from_one_encoding(tiny, ids):
     together = stock(model, cache, ids, do_sample=True, num_return_sequences=2)
     assert len(together) == 2 and together[0] != together[1]
     assert cache.layers[0].keys.shape[0] == 2
-    with pytest.raises(ValueError, match="rewind"):
+    with pytest.raises(InputError, match="rewind"):
         stock(model, cache, ids)
     cache.rewind()
     assert cache.layers[0].keys.shape == (1, 2, CONTEXT, 16)
@@ -164,6 +166,55 @@ def test_beams_and_assisted_decoding_work_on_one_process(tiny, ids, name):
             assert found[:, ids.shape[1] :].tolist() == plain
         cache.rewind()
         assert stock(model, cache, ids) == plain
+
+
+@pytest.mark.parametrize("reason", ["streaming", "dynamic RoPE", "hosts"])
+def test_stock_generate_is_refused_where_it_would_answer_wrongly(tiny, ids, reason):
+    """Of three kinds of cache the stock attention reads other keys, or at other positions."""
+    rope = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}
+    model = tiny(eos_token_id=None, **({"rope_parameters": rope} if "RoPE" in reason else {}))
+    config = StarConfig(pattern="streaming", sinks=2, window=6) if reason == "streaming" else CONFIG
+    cache = encoded(model, ids, config)
+    if reason == "hosts":
+        cache.hosts = SimulatedHosts(plan_blocks(CONTEXT, CONFIG, hosts=2), 2)
+    with pytest.raises(InputError, match=r"(?s)only inside use_cache.*infer\.generate"):
+        stock(model, cache, ids)
+    assert cache.get_seq_length() == CONTEXT
+    expected = generate(model, cache, ids, max_new_tokens=12)[:, ids.shape[1] :].tolist()
+    cache.rewind()
+    with use_cache(model, cache):
+        assert stock(model, cache, ids) == expected
+    cache.rewind()
+    with pytest.raises(InputError, match="only inside use_cache"):
+        stock(model, cache, ids)
+
+
+@pytest.mark.parametrize(
+    ("limits", "new"),
+    [
+        ({}, 64),
+        ({"max_new_tokens": 6}, 6),
+        ({"max_length": CONTEXT + QUERY + 7}, 7),
+        ({"generation_config": transformers.GenerationConfig(max_new_tokens=5)}, 5),
+        ({"generation_config": transformers.GenerationConfig(max_length=50)}, 6),
+        ({"generation_config": transformers.GenerationConfig(do_sample=True)}, 64),
+        ({"max_length": CONTEXT + QUERY + 7, "prompt_lookup_num_tokens": 2}, 7),
+    ],
+    ids=str,
+)
+def test_an_answer_is_as_long_as_the_limit_that_was_given(tiny, ids, limits, new):
+    model = tiny(eos_token_id=None)
+    cache = encoded(model, ids)
+    before = str(limits)
+    assert generate(model, cache, ids, **limits).shape == (1, ids.shape[1] + new)
+    assert str(limits) == before
+
+
+def test_a_limit_of_the_model_itself_counts_as_it_does_for_transformers(tiny, ids):
+    model = tiny(eos_token_id=None)
+    cache = encoded(model, ids)
+    model.generation_config.max_new_tokens = 9
+    assert generate(model, cache, ids, max_length=60).shape[1] == ids.shape[1] + 9
 
 
 # -- the cache itself ------------------------------------------------------------------------------
@@ -231,6 +282,33 @@ def test_a_cache_too_small_for_an_answer_is_enlarged_without_loss(tiny, ids):
     expected = stock(model, roomy, ids, max_new_tokens=40)
     assert stock(model, tight, ids, max_new_tokens=40) == expected
     assert tight.layers[0].capacity > CONTEXT + QUERY + 40
+
+
+def test_a_rewound_cache_gives_back_the_memory_of_the_other_beams(tiny, ids):
+    model = tiny(eos_token_id=None)
+    cache = encoded(model, ids)
+    layer = cache.layers[0]
+    before = layer.keys.untyped_storage().nbytes()
+    generate(model, cache, ids, num_beams=8, max_new_tokens=4)
+    assert layer.keys.untyped_storage().nbytes() == 8 * before
+    cache.rewind()
+    assert layer.keys.untyped_storage().nbytes() == before
+
+
+def test_weights_that_are_offloaded_answer_as_those_in_memory(tiny, ids, read_query):
+    """Their parameters are on the meta device; keys are stored where they are computed."""
+    accelerate = pytest.importorskip("accelerate")
+    model = tiny(eos_token_id=None)
+    cache = encoded(model, ids)
+    logits = read_query(model, cache, ids)
+    cache.rewind()
+    tokens = generate(model, cache, ids, max_new_tokens=5)
+    accelerate.cpu_offload(model, execution_device=torch.device("cpu"))
+    assert model.device.type == "meta"
+    offloaded = encoded(model, ids)
+    assert torch.equal(read_query(model, offloaded, ids), logits)
+    offloaded.rewind()
+    assert torch.equal(generate(model, offloaded, ids, max_new_tokens=5), tokens)
 
 
 def test_crop_and_reset_keep_the_rules_of_stock_layers(tiny, ids):

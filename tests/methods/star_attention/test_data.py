@@ -1,4 +1,4 @@
-"""Reading three formats, writing the official one, and naming every bad row."""
+"""Reading records (those of BABILong in `test_babilong.py`), writing them, naming every bad row."""
 
 import json
 from pathlib import Path
@@ -223,6 +223,15 @@ def test_a_second_row_with_the_same_index_is_rejected(tmp_path):
     path = write_rows(tmp_path / "r.jsonl", OFFICIAL, OFFICIAL)
     with pytest.raises(InputError, match=r'r\.jsonl:2: field "index": 4 stands already in line 1'):
         read_records(path)
+
+
+def test_tasks_of_one_file_number_their_rows_apart(tmp_path):
+    places = [("vt", 0), ("vt", 1), ("cwe", 0), ("cwe", 1)]
+    rows = [{**OFFICIAL, "task": task, "index": index} for task, index in places]
+    samples = read_records(write_rows(tmp_path / "r.jsonl", *rows))
+    assert [(one.task, one.index) for one in samples] == places
+    with pytest.raises(InputError, match=r"r\.jsonl:5: .* stands already in line 3"):
+        read_records(write_rows(tmp_path / "r.jsonl", *rows, rows[2]))
 
 
 def test_many_faults_are_listed_together_up_to_ten(tmp_path):

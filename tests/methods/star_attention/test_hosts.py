@@ -112,8 +112,8 @@ def launched(
     prompt: torch.Tensor,
     model_folder: Path,
     document: Path,
-) -> tuple[subprocess.CompletedProcess[str], list[dict[str, Any]]]:
-    """How it ended and what every rank saw: 2 under accelerate launch, 3 under torchrun.
+) -> tuple[subprocess.CompletedProcess[str], list[dict[str, Any]], Path]:
+    """How it ended, what every rank saw, and where: 2 under accelerate launch, 3 under torchrun.
 
     In the second, rank 1 breaks when everything else is done.
     """
@@ -126,7 +126,7 @@ def launched(
     done = launch(words[0], request.param, str(WORKER), str(folder), *words[1])
     files = [folder / f"rank-{rank}.json" for rank in range(request.param)]
     assert all(file.exists() for file in files), done.stderr[-3000:]
-    return done, [json.loads(file.read_text()) for file in files]
+    return done, [json.loads(file.read_text()) for file in files], folder
 
 
 @pytest.fixture(scope="module")
@@ -218,8 +218,56 @@ def test_what_several_hosts_cannot_do_is_refused_on_all(ranks):
 
 
 def test_a_gathered_context_answers_without_the_others(ranks):
-    assert [one["gathered"] for one in ranks[:-1]] == [None] * (len(ranks) - 1)
-    assert ranks[-1]["gathered"] == ranks[-1]["shared"]["tokens"]
+    """Also where the query host had no block of its own."""
+    for name, shared in (("gathered", "shared"), ("idle gathered", "shared, idle")):
+        assert [one[name] for one in ranks[:-1]] == [None] * (len(ranks) - 1)
+        assert ranks[-1][name] == ranks[-1][shared]["tokens"]
+
+
+@pytest.mark.parametrize("launched", [2], indirect=True, ids=["accelerate-2"])
+def test_a_stop_of_one_rank_stops_all(ranks):
+    """A criterion, a time limit, an error in a criterion, and a report that ends an encoding."""
+    first, other = (one["stopped"] for one in ranks)
+    whole = ranks[0]["shared"]["tokens"][0]
+    assert first["criterion"] == [whole[:3]] and first["time"] == [whole[:1]]
+    assert first["raised"] == "division by zero" and first["afterwards"] == [whole]
+    assert other["raised"] == [whole[:1]]
+    for name in ("criterion", "time", "afterwards"):
+        assert other[name] == first[name]
+    for name in ("report, shared", "report, broadcast"):
+        assert first[name] == "Interrupted: a person asked to stop"
+        assert other[name].startswith("Interrupted: another host was stopped while it encoded")
+
+
+@pytest.mark.parametrize("launched", [2], indirect=True, ids=["accelerate-2"])
+def test_hosts_with_different_work_are_told_so_before_they_begin(ranks):
+    assert ranks[0]["disagreeing"] == ranks[1]["disagreeing"]
+    says = {
+        "dtype": "the number type ('torch.float64' on host 0",
+        "text": "the context (",
+        "length": "the context (",
+        "options": "block (10 on host 0",
+        "headroom": "headroom (5 on host 0",
+        "model": "the model's configuration (",
+        "query": "the query (",
+        "answer": "max_new_tokens (8 on host 0",
+    }
+    for name, text in says.items():
+        said = ranks[0]["disagreeing"][name]
+        assert said.startswith("ConfigError: the hosts were given different work; what differs is")
+        assert text in said and "on host 1)." in said, name
+        assert said.count("(") == 1 and "the same model, context and options" in said
+
+
+def test_a_choice_of_one_rank_can_be_shared(ranks):
+    assert {one["choice of rank 0"] for one in ranks} == {"rank 0"}
+
+
+def test_the_group_is_closed_at_exit(launched):
+    _, ranks, folder = launched
+    assert [(folder / f"open-{rank}").read_text() for rank in range(len(ranks))] == ["False"] * (
+        len(ranks)
+    )
 
 
 def test_a_launched_command_prints_the_text_of_one_process(
@@ -235,9 +283,10 @@ def test_a_launched_command_prints_the_text_of_one_process(
 
 def test_an_error_on_one_rank_ends_the_others(launched):
     """Section 9: nobody waits for a rank that is gone."""
-    done, ranks = launched
+    done, ranks, _ = launched
     assert (done.returncode != 0) == (len(ranks) == 3), done.stderr[-3000:]
     assert ("this rank is broken" in done.stderr) == (len(ranks) == 3)
+    assert ("Unavailable: another host of this group is gone" in done.stderr) == (len(ranks) == 3)
 
 
 def test_a_rank_does_not_wait_for_a_run_that_was_finished_before(

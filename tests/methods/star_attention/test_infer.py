@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 
 from modelgraft.core.errors import InputError
 from modelgraft.language.chat import encode, split_chat
@@ -142,6 +143,48 @@ def test_without_a_limit_an_answer_has_at_most_64_tokens(pair):
     model, tokenizer = pair
     cache = encoded(pair)
     assert len(ask(model, tokenizer, cache, QUESTIONS[:1], eos_token_id=None)[0].ids) == 64
+
+
+@pytest.mark.parametrize(
+    ("limits", "new"),
+    [
+        ({"max_new_tokens": 5}, 5),
+        ({"generation_config": transformers.GenerationConfig(max_new_tokens=6)}, 6),
+        ({"generation_config": transformers.GenerationConfig()}, 64),
+        ({"max_length": 400}, None),
+    ],
+    ids=str,
+)
+def test_every_way_to_ask_keeps_the_limit_that_was_given(pair, limits, new):
+    model, tokenizer = pair
+    end, model.generation_config.eos_token_id = model.generation_config.eos_token_id, None
+    try:
+        cache = encoded(pair)
+        question = QUESTIONS[0]
+        found = [
+            ask(model, tokenizer, cache, [question], **limits)[0],
+            star_generate(model, tokenizer, TEXT, [question], FOUR, **limits)[0],
+            dense_answer(model, tokenizer, TEXT, question, **limits),
+        ]
+    finally:
+        model.generation_config.eos_token_id = end
+    new = new or 400 - cache.num_tokens - found[0].num_query_tokens
+    assert [len(one.ids) for one in found] == [new] * 3
+
+
+def test_an_end_of_text_of_the_call_is_not_part_of_the_conversation(pair):
+    """As one of the model is not."""
+    model, tokenizer = pair
+    cache = encoded(pair)
+    end = ask(model, tokenizer, cache, QUESTIONS[:1], max_new_tokens=12)[0].ids[3]
+    kwargs = {"eos_token_id": end, "max_new_tokens": 12, "follow_up": True}
+    given = ask(model, tokenizer, cache, QUESTIONS[:2], **kwargs)
+    before, model.generation_config.eos_token_id = model.generation_config.eos_token_id, end
+    try:
+        own = ask(model, tokenizer, cache, QUESTIONS[:2], max_new_tokens=12, follow_up=True)
+    finally:
+        model.generation_config.eos_token_id = before
+    assert [one.ids for one in given] == [one.ids for one in own] and given[0].ids[-1] == end
 
 
 @pytest.mark.parametrize("questions", [[], ["What?", " \n"]])

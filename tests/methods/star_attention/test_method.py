@@ -181,6 +181,19 @@ def test_simulated_ring_attention_is_causal_attention(hosts):
     assert (output - masked(query, key, value, causal)).abs().max() < 1e-12
 
 
+def test_sinks_and_window_follow_the_length_unless_they_are_given():
+    """Section 4: 1000 sinks and a window of 8000 tokens at 128K, in proportion elsewhere."""
+    for num, sizes in ((131072, (1000, 8000)), (2048, (16, 125)), (10, (1, 1))):
+        config = plan_blocks(num, StarConfig(pattern="streaming")).config
+        assert (config.sinks, config.window) == sizes
+    given_sizes = StarConfig(pattern="streaming", sinks=0)
+    config = plan_blocks(2048, given_sizes).config
+    assert (config.sinks, config.window) == (0, 125)
+    mask = star_mask(plan_blocks(2048, given_sizes), 0)
+    assert int(mask[-1].sum()) == 125
+    assert plan_blocks(2048, StarConfig()).config == StarConfig()
+
+
 # -- cost ------------------------------------------------------------------------------------------
 
 
@@ -259,3 +272,33 @@ def test_sizes_that_do_not_fit_the_context_are_named():
 def test_an_anchor_longer_than_a_single_block_is_just_that_block():
     plan = plan_blocks(10, StarConfig(block=10, anchor=64))
     assert plan.anchor == 10 and plan.is_dense
+
+
+@pytest.mark.parametrize(
+    "options", [{"halo": 64}, {"pattern": "streaming"}, {"pattern": "ring"}], ids=str
+)
+def test_what_one_host_alone_can_compute_is_not_planned_for_two(options):
+    assert plan_blocks(400, StarConfig(**options), hosts=1).blocks
+    with pytest.raises(ConfigError, match="run on one host only"):
+        plan_blocks(400, StarConfig(**options), hosts=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"anchor": 2.5}, "--anchor: 2.5 is not a whole number"),
+        ({"anchor": "8"}, "--anchor: '8' is not a whole number"),
+        ({"halo": True}, "--halo: True is not a whole number"),
+        ({"halo": None}, "--halo: None is not a whole number"),
+        ({"sinks": "3"}, "--sinks: '3' is not a whole number"),
+        ({"blocks_per_step": 2.5}, "--blocks-per-step: 2.5 is not a whole number"),
+        ({"boundaries": (10.5, 40)}, r"--boundaries: \(10.5, 40\) is not a tuple of whole numbers"),
+        ({"boundaries": ("a",)}, r"--boundaries: \('a',\) is not a tuple of whole numbers"),
+        ({"boundaries": 40}, "--boundaries: 40 is not a tuple of whole numbers"),
+        ({"pattern": 3}, "--pattern: 3 is not one of star"),
+    ],
+    ids=str,
+)
+def test_a_value_of_another_type_is_named_with_its_option(options, says):
+    with pytest.raises(ConfigError, match=says):
+        StarConfig(**options)

@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,6 @@ from modelgraft.methods.star_attention.world.ruler import (
     TASKS,
     Material,
     make_sample,
-    make_samples,
 )
 
 LENGTHS = (1024, 2048, 4096)
@@ -38,6 +38,13 @@ def count_tokens(text: str) -> int:
 
 def target(length: int, **options) -> Target:
     return Target(length=length, count_tokens=count_tokens, **options)
+
+
+def make_samples(
+    task: str, num: int, aim: Target, material: Material | None = None
+) -> Iterator[Sample]:
+    """The first `num` samples of a task, one by one."""
+    return (make_sample(task, index, aim, material) for index in range(num))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from modelgraft.methods.star_attention.evaluate.scores import (
     postprocess,
     ruler_average,
     score,
-    score_task,
     string_match_all,
     string_match_part,
 )
@@ -59,25 +58,11 @@ def test_string_matches_are_substrings_whatever_the_case(reply, references, all_
     assert string_match_part(reply, references) == any_of
 
 
-def test_a_task_score_is_the_mean_in_percent_with_two_decimals():
-    three = ("one", "two", "three")
-    replies = ["ONE two three", "one", "\x00"]
-    result = score_task("vt", [(sample("vt", *three), reply) for reply in replies])
-    assert result.items == (1.0, 1 / 3, 0.0)
-    assert result.percent == 44.44
-    assert result.nulls == 1
-
-
 @pytest.mark.parametrize("task", ["qa_1", "qa_2", "qa_syn_1", "qa_syn_2"])
 def test_questions_need_any_reference_and_other_tasks_all(task):
     assert score(sample(task, "one", "two"), "it is one") == 1.0
     assert score(sample("niah_multivalue", "one", "two"), "it is one") == 0.5
     assert score(sample("a_task_of_the_user", "one", "two"), "it is one") == 0.5
-
-
-def test_a_task_without_predictions_has_no_score():
-    with pytest.raises(InputError, match="cwe: there is no prediction"):
-        score_task("cwe", [])
 
 
 def test_families_hold_the_thirteen_tasks_and_the_stand_ins():
@@ -155,4 +140,4 @@ def test_babilong_tasks_are_scored_by_their_labels():
     asked = sample("qa5", "Fred", query="Question: Who gave the milk to Jeff?")
     assert score(asked, "Fred gave the milk to Jeff") == 1.0
     assert score(asked, "Fred, not Bill") == 0.0
-    assert score_task("qa5", [(asked, "Fred"), (asked, "")]).percent == 50.0
+    assert score(asked, "") == 0.0

@@ -3,7 +3,10 @@
     cache = encode_context(model, context_ids, StarConfig(block=4096))
     model.generate(context_and_question_ids, past_key_values=cache, ...)
 
-The model stays the stock object: with the method unused its output is bit-identical.
+The model stays the stock object: with the method unused its output is bit-identical. A cache that
+hosts share, one of the streaming pattern and one of a model with dynamic or longrope RoPE serve
+only inside `with use_cache(model, cache):`; `ask` and `infer.generate` do that, and keep hosts in
+step. One model serves one thread at a time.
 """
 
 from modelgraft.core.lazy import public_names

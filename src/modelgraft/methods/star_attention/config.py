@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from modelgraft.core.errors import ConfigError
-from modelgraft.core.options import opt, options
+from modelgraft.core.options import Option, opt, options
 
 AnchorMode = Literal["first", "none", "previous", "shuffled", "random", "constant"]
 Pattern = Literal["star", "dense", "local", "streaming", "ring"]
@@ -51,8 +52,18 @@ class StarConfig:
     blocks_per_step: int = opt(
         1, "Equal blocks encoded as one batch: faster on a GPU, more memory.", min=1, advanced=True
     )
-    sinks: int = opt(16, "First tokens kept by the streaming baseline.", min=0, advanced=True)
-    window: int = opt(128, "Last tokens kept by the streaming baseline.", min=1, advanced=True)
+    sinks: int | None = opt(
+        None,
+        "First tokens kept by the streaming baseline; none is 0.8 % of the document.",
+        min=0,
+        advanced=True,
+    )
+    window: int | None = opt(
+        None,
+        "Last tokens kept by the streaming baseline; none is 6 % of the document.",
+        min=1,
+        advanced=True,
+    )
     boundaries: tuple[int, ...] = opt(
         (), "Ends of the blocks in tokens, instead of one size.", advanced=True
     )
@@ -65,15 +76,9 @@ class StarConfig:
                 "and 1 of the document.",
             )
         # A command line is checked option by option; a config made in Python only here.
-        for option in options(StarConfig):
-            value = getattr(self, option.name)
-            if option.choices and value not in option.choices:
-                choices = ", ".join(option.choices)
-                raise ConfigError(option.name, f"{option.flag}: {value!r} is not one of {choices}.")
-            if option.min is not None and value is not None and value < option.min:
-                raise ConfigError(
-                    option.name, f"{option.flag}: {value} is too small; at least {option.min}."
-                )
+        for option in _own_options():
+            if option.name != "block":
+                _check(option, getattr(self, option.name))
         if self.boundaries and self.block is not None:
             raise ConfigError("boundaries", "boundaries and block exclude each other; give one.")
         rising = all(a < b for a, b in zip((0, *self.boundaries), self.boundaries, strict=False))
@@ -101,6 +106,32 @@ class StarConfig:
         """These options without those of the action that inherits them."""
         names = [field.name for field in fields(StarConfig)]
         return StarConfig(**{name: getattr(self, name) for name in names})
+
+
+@functools.cache
+def _own_options() -> list[Option]:
+    return options(StarConfig)
+
+
+def _check(option: Option, value: Any) -> None:
+    """Raise `ConfigError` for a value that is not of the option's type, choices or range."""
+    if option.choices:
+        if value not in option.choices:
+            choices = ", ".join(option.choices)
+            raise ConfigError(option.name, f"{option.flag}: {value!r} is not one of {choices}.")
+        return
+    if value is None and option.default is None:
+        return
+    several = option.multiple and isinstance(value, tuple | list)
+    for number in value if several else (value,):
+        is_whole = isinstance(number, int) and not isinstance(number, bool)
+        if not is_whole or several != option.multiple:
+            wanted = "a tuple of whole numbers" if option.multiple else "a whole number"
+            raise ConfigError(option.name, f"{option.flag}: {value!r} is not {wanted}.")
+        if option.min is not None and number < option.min:
+            raise ConfigError(
+                option.name, f"{option.flag}: {number} is too small; at least {option.min}."
+            )
 
 
 def _is_block(size: object) -> bool:
@@ -157,7 +188,11 @@ class RulerConfig(StarConfig, ModelOptions):
     )
     length: int = opt(2048, "Prompt and answer together.", min=256, unit="tokens")
     samples: int = opt(10, "Samples of each task.", min=1)
-    data: Path | None = opt(None, "Official .jsonl to score instead of generated samples.")
+    data: Path | None = opt(
+        None,
+        "Records to score instead of generated samples: .jsonl in the official, RULER's, kvpress's "
+        "or BABILong's form.",
+    )
     essay: Path | None = opt(None, "Text for essay haystacks; none is Python's manual.")
     squad: Path | None = opt(None, "SQuAD .json, the questions of qa_1.")
     hotpot: Path | None = opt(None, "HotpotQA distractor .json, the questions of qa_2.")

@@ -1,8 +1,9 @@
-"""Records of questions on long contexts: three formats in, the official one out.
+"""Records of questions on long contexts: four formats in, the official one out.
 
 official     {"index", "input_context", "input_query", "outputs" or "output", "length"}
 upstream     {"index", "input", "outputs", "length", "answer_prefix"}    written by RULER
 kvpress      {"context", "question", "answer_prefix", "answer", "task", "max_new_tokens"}
+BABILong     {"input", "question", "target"}                  exported from the data set as JSONL
 
 A record of ours is an official one with "task", "answer_prefix", "max_new_tokens" and "depths"
 added, which other readers pass over.
@@ -18,6 +19,7 @@ from typing import Any
 
 from modelgraft.core.errors import InputError
 from modelgraft.core.files import dump_json, write_atomic
+from modelgraft.methods.star_attention.world.instructions import TASKS, prompt
 
 DEFAULT_BUDGET = 128
 MAX_ROW_BYTES = 64 * 2**20  # A million tokens are about 5 MB; a longer line is some other file.
@@ -72,12 +74,13 @@ def read_records(
     budget: int = DEFAULT_BUDGET,
     reject: Reject | None = None,
 ) -> list[Sample]:
-    """The records of a JSONL file in any of the three formats.
+    """The records of a JSONL file in any of the four formats.
 
     `task` and `budget` hold for rows that name none; without `task` the file name is taken, as in
     `niah_single_1.jsonl` or `niah_single_1/validation.jsonl`. Rows without an index get their
-    place in the file. `reject(path, line, id, reason)` receives bad rows one by one and the rest
-    is kept; without it any bad row raises an `InputError` that lists the first ten.
+    place in the file. A BABILong row gets the instruction and examples of its task, qa1 to qa5.
+    `reject(path, line, id, reason)` receives bad rows one by one and the rest is kept; without it
+    any bad row raises an `InputError` that lists the first ten.
     """
     default_task = task or _task_of(path)
 
@@ -106,11 +109,11 @@ def read_rows(
 ) -> list[Sample]:
     """The samples that `parse(row, place)` makes of a JSONL file; it raises `BadRow` for others.
 
-    A second row with the index of an earlier one is bad. Without `reject`, bad rows raise
+    A second row with the task and index of an earlier one is bad. Without `reject`, bad rows raise
     `InputError`; so does a file without any good row.
     """
     samples: list[Sample] = []
-    lines: dict[int, int] = {}
+    lines: dict[tuple[str, int], int] = {}
     faults: list[str] = []
     for place, (line, content) in enumerate(_lines(path)):
         name = ""
@@ -118,16 +121,15 @@ def read_rows(
             row = _row(content)
             name = str(row.get("index", ""))[:80]
             sample = parse(row, place)
-            if sample.index in lines:
-                raise BadRow(
-                    f'field "index": {sample.index} stands already in line {lines[sample.index]}'
-                )
+            key = (sample.task, sample.index)
+            if key in lines:
+                raise BadRow(f'field "index": {sample.index} stands already in line {lines[key]}')
         except BadRow as error:
             faults.append(f"{path}:{line}: {error}")
             if reject is not None:
                 reject(path, line, name, str(error))
             continue
-        lines[sample.index] = line
+        lines[key] = line
         samples.append(sample)
     if faults and (reject is None or not samples):
         raise InputError(_fault_list(faults))
@@ -172,7 +174,8 @@ def prediction_row(sample: Sample, text: str) -> Row:
 
 _FORMATS = (
     'A row needs "input_context" and "input_query", or "input" (upstream RULER), or "context" and '
-    '"question" (kvpress), and the expected "outputs", "output" or "answer".'
+    '"question" (kvpress), and the expected "outputs", "output" or "answer"; or "input", '
+    '"question" and "target" (BABILong).'
 )
 
 
@@ -182,9 +185,15 @@ _COMMON = frozenset(
 
 
 def _sample(row: Row, place: int, default_task: str, default_budget: int) -> Sample:
+    task = _text(row, "task") if "task" in row else default_task
+    answers = ["outputs", "output", "answer"]
     if "input_context" in row or "input_query" in row:
         context, query = _text(row, "input_context", empty=True), _text(row, "input_query")
         read = frozenset({"input_context", "input_query"})
+    elif "input" in row and "question" in row and "outputs" not in row:
+        context, query = _babilong(row, task)
+        answers = ["target"]
+        read = frozenset({"input", "question", "target"})
     elif "input" in row:
         context, query = split_question(_text(row, "input"))
         read = frozenset({"input"})
@@ -193,15 +202,15 @@ def _sample(row: Row, place: int, default_task: str, default_budget: int) -> Sam
         read = frozenset({"context", "question"})
     else:
         raise BadRow(f"no known format. {_FORMATS}")
-    answers = [name for name in ("outputs", "output", "answer") if name in row]
-    if not answers:
-        raise BadRow('field "outputs" is missing')
+    given = [name for name in answers if name in row]
+    if not given:
+        raise BadRow(f'field "{answers[0]}" is missing')
     return Sample(
         index=_index(row, place),
-        task=_text(row, "task") if "task" in row else default_task,
+        task=task,
         context=context,
         query=query,
-        outputs=_references(row, answers[0]),
+        outputs=_references(row, given[0]),
         answer_prefix=_text(row, "answer_prefix", empty=True) if "answer_prefix" in row else "",
         length=_integer(row, "length", low=-1) if "length" in row else -1,
         budget=_integer(row, "max_new_tokens", low=1)
@@ -222,6 +231,16 @@ def split_question(text: str) -> tuple[str, str]:
         'field "input": no question of a RULER task was found in it, so context and query cannot '
         'be told apart; give them as "input_context" and "input_query"'
     )
+
+
+def _babilong(row: Row, task: str) -> tuple[str, str]:
+    """Context and query of a BABILong row, the task explained as in our own samples."""
+    if task not in TASKS:
+        raise BadRow(
+            f"a BABILong row of task {_shown(task)}: call the file, or its field "
+            f'"task", one of {", ".join(TASKS)}'
+        )
+    return prompt(task, _text(row, "input")), f"Question: {_text(row, 'question').strip()}"
 
 
 def _index(row: Row, place: int) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ from modelgraft.methods.star_attention.config import StarConfig
 from modelgraft.nn.attention import Part, attend, merge_attention
 
 SMALL_BLOCK = 64
+# StreamingLLM in the paper's comparison at 128K: 1000 sinks and a window of 8000 tokens.
+_STREAMING = {"sinks": 1000 / 131072, "window": 8000 / 131072}
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Block:
 class Plan:
     """How a context of `num_tokens` is encoded; `anchor` is a, 0 when blocks see only themselves.
 
-    `warnings` are sentences for the person who asked.
+    `config` has the sizes of the streaming baseline filled in for this length. `warnings` are
+    sentences for the person who asked.
     """
 
     num_tokens: int
@@ -69,6 +72,12 @@ def plan_blocks(num_tokens: int, config: StarConfig, *, hosts: int = 1) -> Plan:
     """
     if num_tokens < 1:
         raise ValueError("an empty context has no blocks")
+    if hosts > 1 and (config.halo or config.pattern in ("streaming", "ring")):
+        raise ConfigError(
+            "hosts", "a halo, the streaming and the simulated ring baseline run on one host only."
+        )
+    if config.pattern == "streaming":
+        config = _streaming(num_tokens, config)
     ends = _block_ends(num_tokens, config)
     starts = [0, *ends[:-1]]
     first = ends[0]
@@ -81,13 +90,17 @@ def plan_blocks(num_tokens: int, config: StarConfig, *, hosts: int = 1) -> Plan:
             f"anchor {anchor} is longer than the first block ({first} tokens).\n"
             "  The anchor is taken from the first block: lower it, or use larger blocks.",
         )
-    runs = torch.tensor_split(torch.arange(len(ends)), hosts)
-    owner = {int(index): host for host, run in enumerate(runs) for index in run}
-    blocks = tuple(
-        Block(start, end, owner[index])
-        for index, (start, end) in enumerate(zip(starts, ends, strict=True))
-    )
+    each, more = divmod(len(ends), hosts)
+    owners = [host for host in range(hosts) for _ in range(each + (host < more))]
+    blocks = tuple(map(Block, starts, ends, owners))
     return Plan(num_tokens, blocks, anchor, config, _warnings(num_tokens, blocks, config))
+
+
+def _streaming(num_tokens: int, config: StarConfig) -> StarConfig:
+    """`config` with the sizes of sinks and window that are not given taken from the length."""
+    scaled = {name: math.ceil(share * num_tokens) for name, share in _STREAMING.items()}
+    absent = {name: size for name, size in scaled.items() if getattr(config, name) is None}
+    return replace(config, **absent)
 
 
 def _block_ends(num_tokens: int, config: StarConfig) -> list[int]:
@@ -121,11 +134,16 @@ def _warnings(num_tokens: int, blocks: Sequence[Block], config: StarConfig) -> t
             f"{config.block * 1024}"
         )
     if config.pattern == "star" and num_tokens >= 1024 and size < num_tokens / 16:
-        found.append(
-            f"blocks of {size} tokens are below a sixteenth of the context; the paper loses 5 to "
-            "7 points there"
-        )
+        found.append(below_sixteenth(size))
     return tuple(found)
+
+
+def below_sixteenth(size: int) -> str:
+    """The sentence for a person whose blocks are that small beside the context."""
+    return (
+        f"blocks of {size} tokens are below a sixteenth of the context; the paper loses 5 to 7 "
+        "points there"
+    )
 
 
 def star_visibility(plan: Plan, num_query: int) -> Callable[[Tensor, Tensor], Tensor]:
@@ -137,13 +155,14 @@ def star_visibility(plan: Plan, num_query: int) -> Callable[[Tensor, Tensor], Te
     BlockMask made of it, FlexAttention runs the whole method in one forward.
     """
     config, anchor, num_tokens = plan.config, plan.anchor, plan.num_tokens
+    sinks, window = config.sinks or 0, config.window or 0
     start = torch.zeros(num_tokens + num_query, dtype=torch.long)
     for part in plan.blocks:
         start[part.start : part.end] = part.start
 
     def visible(token: Tensor, key: Tensor) -> Tensor:
         if config.pattern == "streaming":
-            return (key <= token) & ((key < config.sinks) | (token - key < config.window))
+            return (key <= token) & ((key < sinks) | (token - key < window))
         own = start.to(token.device)[token]
         return (key <= token) & ((key < anchor) | (key >= own - config.halo))
 
@@ -276,7 +295,7 @@ def is_shareable(config: StarConfig) -> bool:
 
 def _streaming_flops(shape: ModelShape, plan: Plan) -> float:
     """Dense until sinks and window are full, then as many keys for every further token."""
-    seen = min(plan.num_tokens, plan.config.sinks + plan.config.window)
+    seen = min(plan.num_tokens, (plan.config.sinks or 0) + (plan.config.window or 0))
     rest = plan.num_tokens - seen
     return _block_flops(shape, seen, 0) + rest * (2 * shape.parameters + shape.pair_flops * seen)
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
-import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from modelgraft.core.errors import InputError
 from modelgraft.methods.star_attention.adapter.hosts import Hosts
-from modelgraft.methods.star_attention.adapter.support import decoder_of, model_shape
 from modelgraft.methods.star_attention.method import Plan
 
 _GROWTH = 256
@@ -20,43 +18,39 @@ _GROWTH = 256
 class StarLayer(CacheLayerMixin):
     """Keys and values of one layer in a buffer [b, g, capacity, d] that is never copied to grow.
 
-    `length` entries are filled. On a host that holds only part of the context, `offset` is how
-    many positions of the sequence lie on other hosts; a host that does not `grow` returns its
-    keys unchanged, since the query host stores what is added.
+    The first states that are stored give the buffer its heads, number type and device. `length`
+    entries are filled. On a host that holds only part of the context, `offset` is how many
+    positions of the sequence lie on other hosts; a host that does not `grow` returns its keys
+    unchanged, since the query host stores what is added.
     """
 
     is_sliding = False
     is_croppable = True
 
-    def __init__(self, keys: Tensor, values: Tensor, *, offset: int = 0, grows: bool = True):
+    def __init__(self, batch: int, capacity: int, *, grows: bool = True) -> None:
         super().__init__()
-        self._key_buffer, self._value_buffer = keys, values
-        self.length = 0
-        self.offset = offset
+        self.batch, self.capacity = batch, capacity
+        self.length = self.offset = 0
         self.grows = grows
-        self.dtype, self.device = keys.dtype, keys.device
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Make the buffers for states such as these."""
+        self._key_buffer, self._value_buffer = (
+            states.new_empty((self.batch, states.shape[1], self.capacity, states.shape[3]))
+            for states in (key_states, value_states)
+        )
+        self.dtype, self.device = key_states.dtype, key_states.device
         self.is_initialized = True
         self._show()
 
-    @property
-    def capacity(self) -> int:
-        """Entries the buffer can hold before it must be enlarged."""
-        return self._key_buffer.shape[2]
-
-    @property
-    def batch(self) -> int:
-        """b: sequences in the cache."""
-        return self._key_buffer.shape[0]
-
     def _show(self) -> None:
-        self.keys = self._key_buffer[:, :, : self.length]
-        self.values = self._value_buffer[:, :, : self.length]
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Nothing to do: the buffers exist from the start."""
+        if self.is_initialized:
+            self.keys, self.values = self.slice(0, self.length)
 
     def write(self, start: int, keys: Tensor, values: Tensor) -> None:
         """Put entries [b, g, t, d] at `start` of this host's part."""
+        if not self.is_initialized:
+            self.lazy_initialization(keys, values)
         end = start + keys.shape[2]
         self._key_buffer[:, :, start:end] = keys
         self._value_buffer[:, :, start:end] = values
@@ -70,17 +64,20 @@ class StarLayer(CacheLayerMixin):
     def reserve(self, capacity: int) -> None:
         """Enlarge the buffer if it holds fewer entries; the only place where it is copied."""
         if capacity > self.capacity:
-            for name in ("_key_buffer", "_value_buffer"):
-                old = getattr(self, name)
-                new = old.new_empty((*old.shape[:2], capacity, old.shape[3]))
-                new[:, :, : self.length] = old[:, :, : self.length]
-                setattr(self, name, new)
-            self._show()
+            self.capacity = capacity
+            self._map(self._enlarged)
+
+    def _enlarged(self, buffer: Tensor) -> Tensor:
+        new = buffer.new_empty((*buffer.shape[:2], self.capacity, buffer.shape[3]))
+        new[:, :, : self.length] = buffer[:, :, : self.length]
+        return new
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         """Append in place and return all keys and values of this host."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
         added = key_states.shape[2]
         self._fit_batch(key_states.shape[0])
         if not self.grows:
@@ -92,14 +89,13 @@ class StarLayer(CacheLayerMixin):
         return self.slice(0, self.length)
 
     def _fit_batch(self, batch: int) -> None:
-        own = self._key_buffer.shape[0]
-        if batch % own:
-            raise ValueError(
-                f"{batch} sequences cannot go on from a cache of {own}; after several answers at "
-                "once, rewind it"
+        if batch % self.batch:
+            raise InputError(
+                f"{batch} sequences cannot go on from a cache of {self.batch}.\n  After several "
+                "answers at once, rewind it."
             )
-        if batch != own:
-            self.batch_repeat_interleave(batch // own)
+        if batch != self.batch:
+            self.batch_repeat_interleave(batch // self.batch)
 
     def truncate(self, length: int) -> None:
         """Forget every entry from `length` on."""
@@ -128,9 +124,11 @@ class StarLayer(CacheLayerMixin):
             self.offset += tokens_to_remove
 
     def _map(self, function: Any) -> None:
-        self._key_buffer = function(self._key_buffer)
-        self._value_buffer = function(self._value_buffer)
-        self._show()
+        if self.is_initialized:
+            self._key_buffer = function(self._key_buffer)
+            self._value_buffer = function(self._value_buffer)
+            self.batch = self._key_buffer.shape[0]
+            self._show()
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Repeat every sequence, as generation of several answers needs."""
@@ -139,6 +137,10 @@ class StarLayer(CacheLayerMixin):
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep only these sequences of the batch."""
         self._map(lambda buffer: buffer[indices])
+
+    def keep_rows(self, step: int) -> None:
+        """Keep every `step`-th sequence and free the memory of the others."""
+        self._map(lambda buffer: buffer[::step].clone())
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Follow the beams of a beam search."""
@@ -153,10 +155,17 @@ class StarCache(Cache):
     """An encoded context: a transformers cache that stock `generate` takes as `past_key_values`.
 
     `context_ids` [b, n] are the tokens it stands for, `plan` says how they were cut, `headroom`
-    for how many more tokens it was sized, `hosts` who shares it (None: one process), and
-    `allow_extrapolation` whether answers may pass the length the model was made for. After
-    encoding it holds exactly n entries per layer (over all hosts); generation appends to it, and
-    `rewind` returns to the state after encoding, so many questions can share one encoding.
+    for how many more tokens it was sized, `allow_extrapolation` whether answers may pass the
+    length the model was made for, `kernel` how it was encoded, and `hosts` who shares it (None:
+    one process). `parts` are the tokens of the first encoding and of each `append_context` after
+    it. After encoding it holds exactly n entries per layer (over all hosts); generation appends to
+    it, and `rewind` returns to the state after encoding, so many questions can share one encoding.
+
+    With the star, local, dense or ring pattern on one process, the model's own `generate` is right
+    as it is. Where it is not, that is on several hosts, with the streaming pattern, and where RoPE
+    frequencies depend on the length (`has_moving_rope`: dynamic and longrope), the model must run
+    inside `use_cache(model, cache)`, as `infer.generate` and `ask` do; without it `update` raises
+    `InputError`. Several hosts need `infer.generate` in any case, which keeps them in step.
     """
 
     layers: list[Any]  # StarLayer; the stock class allows a union that has no common interface
@@ -167,15 +176,21 @@ class StarCache(Cache):
         context_ids: Tensor,
         plan: Plan,
         *,
-        headroom: int = 0,
+        headroom: int,
+        kernel: Literal["split", "stock"],
+        has_moving_rope: bool,
         allow_extrapolation: bool = False,
     ) -> None:
         super().__init__(layers=list(layers))
         self.context_ids = context_ids
         self.plan = plan
         self.headroom = headroom
+        self.kernel = kernel
+        self.has_moving_rope = has_moving_rope
         self.allow_extrapolation = allow_extrapolation
+        self.parts: tuple[int, ...] = (plan.num_tokens,)
         self.hosts: Hosts | None = None
+        self.is_in_use = False
 
     @property
     def num_tokens(self) -> int:
@@ -185,30 +200,37 @@ class StarCache(Cache):
     @property
     def num_bytes(self) -> int:
         """Bytes of the filled entries on this host."""
-        return sum(2 * layer.keys.numel() * layer.keys.element_size() for layer in self.layers)
+        stored = [layer.slice(0, layer.length) for layer in self.layers if layer.is_initialized]
+        return sum(tensor.numel() * tensor.element_size() for pair in stored for tensor in pair)
+
+    @property
+    def needs_use_cache(self) -> bool:
+        """True when the model answers wrongly from this cache unless it runs in `use_cache`."""
+        is_streaming = self.plan.config.pattern == "streaming"
+        return self.hosts is not None or is_streaming or self.has_moving_rope
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Append to one layer in place and return all its keys and values on this host."""
+        if self.needs_use_cache and not self.is_in_use:
+            raise InputError(
+                "this cache serves only inside use_cache: it is shared by hosts, of the streaming "
+                "pattern, or of a model whose RoPE depends on the length.\n  Call infer.generate "
+                "or ask instead of model.generate, or wrap it in `with use_cache(model, cache):`."
+            )
+        return super().update(key_states, value_states, layer_idx, *args, **kwargs)
+
+    def check_whole(self) -> None:
+        """Raise `InputError` when entries of the context were cropped or reset."""
+        if min(layer.get_seq_length() for layer in self.layers) < self.num_tokens:
+            raise InputError("this cache no longer holds its whole context; encode it again.")
 
     def rewind(self) -> None:
         """Forget the query and everything generated after it."""
-        if self.get_seq_length() < self.num_tokens:
-            raise InputError("this cache no longer holds its whole context; encode it again.")
+        self.check_whole()
         for layer in self.layers:
             layer.crop(self.num_tokens - layer.get_seq_length())
-            repeats = layer.keys.shape[0] // self.context_ids.shape[0]
-            if repeats > 1:
-                layer._map(lambda buffer, step=repeats: buffer[::step])
-
-
-def empty_layers(model: Any, batch: int, capacity: int, *, grows: bool = True) -> list[StarLayer]:
-    """Empty layers with room for `capacity` tokens, each on the device of its decoder layer."""
-    shape = model_shape(model)
-    size = (batch, shape.kv_heads, capacity, shape.head_size)
-    decoder_layers: Any = decoder_of(model).layers
-    layers = []
-    for index in range(shape.layers):
-        weight = next(decoder_layers[index].parameters())
-        buffers = (
-            torch.empty(size, dtype=model.dtype, device=weight.device),
-            torch.empty(size, dtype=model.dtype, device=weight.device),
-        )
-        layers.append(StarLayer(*buffers, grows=grows))
-    return layers
+            step = layer.batch // self.context_ids.shape[0]
+            if step > 1:
+                layer.keep_rows(step)

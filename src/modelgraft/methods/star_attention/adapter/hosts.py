@@ -8,13 +8,15 @@ log-sum-exp per query token and head.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Generator, Mapping
 from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from modelgraft.core.errors import ConfigError
+from modelgraft.core.errors import ConfigError, Unavailable
 from modelgraft.methods.star_attention.method import Plan
 from modelgraft.nn.attention import Part, attend, merge_attention
 
@@ -33,12 +35,21 @@ class Hosts(Protocol):
         """Overwrite `tensor` on every host with that of `source`."""
         ...
 
+    def any(self, flags: Tensor) -> Tensor:
+        """Where any host has True, on every host; `flags` is bool of one shape."""
+        ...
+
+    def check_same(self, described: Mapping[str, Any]) -> None:
+        """Raise `ConfigError` on every host unless all describe the same."""
+        ...
+
 
 class ProcessHosts:
     """One process per host over an initialised torch.distributed group.
 
     The last host is the query host: it stores query and answer, and masks causally among them.
-    `bytes_sent` counts what this host gave to all collectives so far.
+    `bytes_sent` counts the tensors this host gave to all collectives so far. Whatever is asked of
+    the others raises `Unavailable` when one of them is gone or does not answer in the group's time.
     """
 
     def __init__(self, group: Any = None) -> None:
@@ -66,7 +77,8 @@ class ProcessHosts:
         packed = torch.cat([own.output.to(kind), own.lse.unsqueeze(-1)], dim=-1).contiguous()
         self.bytes_sent += packed.numel() * packed.element_size()
         gathered = [torch.empty_like(packed) for _ in range(self.size)]
-        dist.all_gather(gathered, packed, group=self.group)
+        with _others():
+            dist.all_gather(gathered, packed, group=self.group)
         parts = [Part(each[..., :-1], each[..., -1]) for each in gathered]
         return merge_attention(parts).output.to(query.dtype)
 
@@ -76,20 +88,74 @@ class ProcessHosts:
         whole = tensor.contiguous()
         if self.rank == source:
             self.bytes_sent += whole.numel() * whole.element_size()
-        dist.broadcast(whole, src=self._global(source), group=self.group)
+        with _others():
+            dist.broadcast(whole, src=self._global(source), group=self.group)
         if whole.data_ptr() != tensor.data_ptr():
             tensor.copy_(whole)
 
+    def any(self, flags: Tensor) -> Tensor:
+        """Where any host has True, on every host; `flags` is bool of one shape."""
+        count = flags.to(torch.uint8)
+        self.bytes_sent += count.numel()
+        with _others():
+            dist.all_reduce(count, dist.ReduceOp.MAX, group=self.group)
+        return count.bool()
+
+    def exchange(self, value: Any) -> list[Any]:
+        """What each host gave, a small picklable value, in the order of the hosts."""
+        found: list[Any] = [None] * self.size
+        with _others():
+            dist.all_gather_object(found, value, group=self.group)
+        return found
+
+    def share(self, text: str) -> str:
+        """The text that host 0 gave, on every host: for a choice that must not differ."""
+        return self.exchange(text)[0]
+
+    def check_same(self, described: Mapping[str, Any]) -> None:
+        """Raise `ConfigError` on every host unless all describe the same.
+
+        Call it before the hosts do something together: tensors of another type or size would end
+        the processes, or give wrong numbers.
+        """
+        everyone = self.exchange(dict(described))
+        faults = []
+        for name in dict.fromkeys(name for each in everyone for name in each):
+            values = [each.get(name) for each in everyone]
+            if any(value != values[0] for value in values):
+                shown = ", ".join(f"{value!r} on host {host}" for host, value in enumerate(values))
+                faults.append(f"{name} ({shown})")
+        if faults:
+            raise ConfigError(
+                "hosts",
+                f"the hosts were given different work; what differs is {'; '.join(faults)}.\n"
+                "  Start every process with the same model, context and options.",
+            )
+
     def send(self, tensor: Tensor, target: int) -> None:
         """Give a contiguous tensor to one host."""
-        dist.send(tensor, dst=self._global(target), group=self.group)
+        with _others():
+            dist.send(tensor, dst=self._global(target), group=self.group)
 
     def receive(self, tensor: Tensor, source: int) -> None:
         """Overwrite a contiguous tensor with what `source` sends."""
-        dist.recv(tensor, src=self._global(source), group=self.group)
+        with _others():
+            dist.recv(tensor, src=self._global(source), group=self.group)
 
     def _global(self, rank: int) -> int:
         return dist.get_global_rank(self.group, rank) if self.group is not None else rank
+
+
+@contextlib.contextmanager
+def _others() -> Generator[None]:
+    """A host that is gone, or silent for too long, as the error it is for this one."""
+    try:
+        yield
+    except RuntimeError as error:  # what gloo and nccl raise
+        raise Unavailable(
+            f"another host of this group is gone or does not answer: {str(error).splitlines()[0]}\n"
+            "  What it met is in its own output. Mend that, and start all processes again."
+        ) from error
 
 
 class SimulatedHosts:
@@ -116,3 +182,10 @@ class SimulatedHosts:
 
     def broadcast(self, tensor: Tensor, source: int) -> None:
         """Nothing to do: there is one copy."""
+
+    def any(self, flags: Tensor) -> Tensor:
+        """The flags themselves: nobody else has a say."""
+        return flags
+
+    def check_same(self, described: Mapping[str, Any]) -> None:
+        """Nothing to do: there is one description."""

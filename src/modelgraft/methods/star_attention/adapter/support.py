@@ -1,18 +1,22 @@
-"""Which models can carry Star Attention, and the RoPE frequencies that must not move."""
+"""Which models and contexts can carry Star Attention, and RoPE frequencies that must not move."""
 
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Generator
 from typing import Any
 
 import torch
+from torch import Tensor
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from modelgraft.core.errors import ConfigError, UnsupportedModel
+from modelgraft.core.errors import ConfigError, InputError, UnsupportedModel
 from modelgraft.methods.star_attention.method import ModelShape
 
 _MOVING_ROPE = ("dynamic", "longrope")
 _ROPE_STATE = ("rope_type", "inv_freq", "attention_scaling", "max_seq_len_cached")
+_AUTOCAST = ("cpu", "cuda", "xpu", "mps")
 _POSITION_BIASES = ("alibi", "use_alibi", "relative_attention_num_buckets", "position_bias")
 
 
@@ -69,6 +73,65 @@ def check_model(model: Any) -> None:
         )
 
 
+def check_mode(model: Any) -> None:
+    """Raise `ConfigError` when the model is in a state that keeps no keys, or not those it uses."""
+    parts = (part for part in model.modules() if part.training)
+    if any(getattr(part, "gradient_checkpointing", False) for part in parts):
+        raise ConfigError(
+            "",
+            "gradient checkpointing in training mode leaves the cache out, so nothing of the "
+            "context would be kept.\n  Call model.eval() or "
+            "model.gradient_checkpointing_disable() first.",
+        )
+    if any(torch.is_autocast_enabled(kind) for kind in _AUTOCAST):
+        raise ConfigError(
+            "",
+            "torch.autocast is on, which computes keys and values in other number types than the "
+            "model's.\n  Leave autocast, and load the model in the number type you want.",
+        )
+
+
+def check_ids(model: Any, context_ids: Any) -> None:
+    """Raise `InputError` unless `context_ids` are token ids [b, n] of the model, unpadded."""
+    if not isinstance(context_ids, Tensor):
+        raise InputError(
+            f"the context must be a tensor of token ids, got {type(context_ids).__name__}.\n"
+            "  Encode contexts of different length one by one."
+        )
+    if (
+        context_ids.dim() != 2
+        or context_ids.numel() == 0
+        or context_ids.dtype not in (torch.int64, torch.int32)
+    ):
+        raise InputError(
+            f"the context must be token ids of shape [batch, tokens], got "
+            f"{tuple(context_ids.shape)} {context_ids.dtype}.\n"
+            "  For an empty context call the model's generate with the query alone."
+        )
+    low, high = (int(bound) for bound in context_ids.aminmax())
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    if low < 0 or high >= vocabulary:
+        raise InputError(
+            f"the context holds token {low if low < 0 else high}, but the model knows 0 to "
+            f"{vocabulary - 1}.\n  Tokenise it with the model's own tokenizer."
+        )
+    _check_padding(text_config(model), context_ids)
+
+
+def _check_padding(config: Any, context_ids: Tensor) -> None:
+    pad, end = config.pad_token_id, config.eos_token_id
+    ends = end if isinstance(end, list) else [end]
+    # A token that also begins or ends a text is no sign of padding there.
+    for word, column, meant in (("starts", 0, [config.bos_token_id]), ("ends", -1, ends)):
+        padded = (context_ids[:, column] == pad).nonzero() if pad is not None else []
+        if len(padded) and pad not in meant:
+            raise InputError(
+                f"context {int(padded[0])} {word} with the padding token {pad}.\n"
+                "  Padding inside a context would be encoded as text: give contexts of equal "
+                "length as one batch, and others one by one, without padding."
+            )
+
+
 def rope_parameters(config: Any) -> dict[str, Any]:
     """The RoPE settings of a configuration, empty when it has none."""
     return dict(getattr(config, "rope_parameters", None) or {})
@@ -78,19 +141,46 @@ def supports_split_kernel(model: Any) -> bool:
     """True when attention goes through transformers' table and the scores are not capped."""
     decoder = decoder_of(model)
     capped = getattr(text_config(model), "attn_logit_softcapping", None)
-    return bool(getattr(decoder, "_supports_attention_backend", False)) and not capped
+    # Some models (Doge) look attention up in a table of their own, where ours is not.
+    source = vars(sys.modules[type(decoder).__module__])
+    table = source.get("ALL_ATTENTION_FUNCTIONS", ALL_ATTENTION_FUNCTIONS)
+    return (
+        bool(getattr(decoder, "_supports_attention_backend", False))
+        and table is ALL_ATTENTION_FUNCTIONS
+        and not capped
+    )
 
 
 def check_length(model: Any, num_tokens: int, *, allow_extrapolation: bool) -> None:
-    """Raise `ConfigError` when context, query and answer exceed what the model was trained for."""
-    limit = getattr(text_config(model), "max_position_embeddings", None)
+    """Raise `ConfigError` when `num_tokens` in all exceed what the model was made for."""
+    limit = max_positions(model)
     if limit is not None and num_tokens > limit and not allow_extrapolation:
         raise ConfigError(
             "allow_extrapolation",
             f"context, question and answer need {num_tokens:,} positions, but the model was made "
-            f"for {limit:,}.\n  Shorten the document, lower --max-new-tokens, or try with "
-            "--allow-extrapolation true (answers will degrade).",
+            f"for {limit:,}.\n  Shorten the document, lower max_new_tokens (--max-new-tokens), or "
+            "try with allow_extrapolation=True (--allow-extrapolation true; answers will degrade).",
         )
+
+
+def max_positions(model: Any) -> int | None:
+    """How many positions the model was made for, None when it does not say."""
+    return getattr(text_config(model), "max_position_embeddings", None)
+
+
+def fitting_headroom(
+    model: Any, num_tokens: int, headroom: int, *, allow_extrapolation: bool
+) -> int:
+    """`headroom`, or as much of it as the model has positions for behind `num_tokens`.
+
+    Raises `ConfigError` when it is negative.
+    """
+    if headroom < 0:
+        raise ConfigError("headroom", f"headroom {headroom}: give the tokens of query and answer.")
+    limit = max_positions(model)
+    if limit is None:
+        return headroom
+    return min(headroom, limit if allow_extrapolation else max(0, limit - num_tokens))
 
 
 def model_shape(model: Any) -> ModelShape:

@@ -9,22 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from modelgraft.core.errors import ConfigError, InputError, ModelgraftError
 from modelgraft.core.files import Journal
 from modelgraft.language.chat import Prompt, chat_frame, encode
 from modelgraft.language.documents import read_document
+from modelgraft.methods.star_attention.adapter.cache import StarCache
 from modelgraft.methods.star_attention.adapter.encode import encode_context
-from modelgraft.methods.star_attention.adapter.support import check_length
+from modelgraft.methods.star_attention.adapter.support import check_ids, check_length
 from modelgraft.methods.star_attention.config import StarConfig
 from modelgraft.methods.star_attention.data import Sample
-from modelgraft.methods.star_attention.evaluate.likelihood import answer_likelihood
-from modelgraft.methods.star_attention.evaluate.scores import RULER_13
+from modelgraft.methods.star_attention.evaluate.likelihood import (
+    Likelihood,
+    agreement,
+    answer_likelihood,
+)
+from modelgraft.methods.star_attention.evaluate.scores import RULER_13, score
 from modelgraft.methods.star_attention.infer import generate
+from modelgraft.methods.star_attention.method import Plan, plan_blocks
 from modelgraft.methods.star_attention.world import babilong, ruler
 from modelgraft.methods.star_attention.world.fitting import Target
 from modelgraft.methods.star_attention.world.questions import read_hotpot, read_squad
 
+DENSE = "dense"
 _TASK_NAME = re.compile(r"[\w-]+")
 _OPENS_WITH_MARKUP = 64  # characters in which a record's own chat markup must show
 
@@ -32,7 +40,13 @@ _OPENS_WITH_MARKUP = 64  # characters in which a record's own chat markup must s
 @dataclass(frozen=True)
 class Prediction:
     """One reply: arm, task and index name it, `nll` is the mean negative log-likelihood of the
-    reference answer in nats per token, `score` the task's metric from 0 to 1."""
+    reference answer in nats per token, `score` the task's metric from 0 to 1.
+
+    `block` numbers the block from 0 that holds the sample's one fact; -1 when facts are several or
+    their place is not known. Where dense attention is compared with another arm, its predictions
+    hold how far the two part on the reference answer: `same_token` is the share of its tokens with
+    the same likeliest token, `divergence` the mean KL(dense || other) in nats per token.
+    """
 
     arm: str
     task: str
@@ -40,6 +54,9 @@ class Prediction:
     text: str
     nll: float
     score: float
+    block: int = -1
+    same_token: float | None = None
+    divergence: float | None = None
 
 
 def task_names(names: Sequence[str], *, has_squad: bool, has_hotpot: bool) -> list[str]:
@@ -131,22 +148,29 @@ def usable(
     samples: Sequence[Sample],
     reject: Callable[[Sample, str], None],
     *,
+    arms: Mapping[str, StarConfig],
     allow_extrapolation: bool,
 ) -> list[Sample]:
-    """The samples that can be run; each of the others goes to `reject` with the reason.
+    """The samples that can be run under every arm; each of the others goes to `reject` with the
+    reason.
 
     Asked before any of them runs, so that one bad record does not end hours of work.
     """
     kept = []
     for sample in samples:
         prompt = sample_prompt(tokenizer, sample)
-        length = len(prompt.context_ids) + len(prompt.query_ids) + sample.budget
+        num_context = len(prompt.context_ids)
+        answer = max(sample.budget, len(encode(tokenizer, reference_text(sample))))
+        length = num_context + len(prompt.query_ids) + answer
         try:
-            if not prompt.context_ids:
+            if not num_context:
                 raise InputError("the context is empty")
             if not _TASK_NAME.fullmatch(sample.task):
                 raise InputError(f"the task name {sample.task!r} is no plain word")
+            check_ids(model, torch.tensor([prompt.context_ids]))
             check_length(model, length, allow_extrapolation=allow_extrapolation)
+            for config in arms.values():
+                plan_blocks(num_context, config)
         except ModelgraftError as error:
             reject(sample, str(error).splitlines()[0])
         else:
@@ -157,6 +181,65 @@ def usable(
 def reference_text(sample: Sample) -> str:
     """The reference answer as it would follow the answer prefix."""
     return " " + ", ".join(sample.outputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """A model that reads samples under any attention pattern and is scored by `score`.
+
+    `budget` replaces the samples' own number of new tokens.
+    """
+
+    model: Any
+    tokenizer: Any
+    score: Callable[[Sample, str], float] = score
+    budget: int | None = None
+    allow_extrapolation: bool = False
+
+    def predict(
+        self, sample: Sample, config: StarConfig, arm: str
+    ) -> tuple[Prediction, Likelihood]:
+        """The sample's context encoded under `config`: its reply, and its reference answer."""
+        cache, query, answer = self._encode(sample, config)
+        likelihood = answer_likelihood(self.model, cache, query, answer)
+        full = torch.cat([cache.context_ids, query], dim=1)
+        new_tokens = self.budget or sample.budget
+        output = generate(self.model, cache, full, max_new_tokens=new_tokens)
+        text = self.tokenizer.decode(output[0, full.shape[1] :], skip_special_tokens=True)
+        block = _block_of_fact(self.tokenizer, sample, cache.plan)
+        grade = self.score(sample, text)
+        found = Prediction(arm, sample.task, sample.index, text, likelihood.nll, grade, block)
+        return found, likelihood
+
+    def likelihood(self, sample: Sample, config: StarConfig) -> Likelihood:
+        """The likelihood of the reference answer alone."""
+        return answer_likelihood(self.model, *self._encode(sample, config))
+
+    def _encode(self, sample: Sample, config: StarConfig) -> tuple[StarCache, Tensor, Tensor]:
+        prompt = sample_prompt(self.tokenizer, sample)
+        reference = encode(self.tokenizer, reference_text(sample))
+        context, query, answer = (
+            torch.tensor([ids], device=self.model.device)
+            for ids in (prompt.context_ids, prompt.query_ids, reference)
+        )
+        new_tokens = max(self.budget or sample.budget, len(reference))
+        cache = encode_context(
+            self.model,
+            context,
+            config,
+            headroom=query.shape[1] + new_tokens,
+            allow_extrapolation=self.allow_extrapolation,
+        )
+        return cache, query, answer
+
+
+def _block_of_fact(tokenizer: Any, sample: Sample, plan: Plan) -> int:
+    """The number of the block that holds the one fact, -1 when there are others or none."""
+    if len(sample.depths) != 1:
+        return -1
+    rest = sample.context[int(sample.depths[0] * len(sample.context)) :]
+    token = plan.num_tokens - len(encode(tokenizer, rest))
+    return max(number for number, block in enumerate(plan.blocks) if block.start <= max(token, 0))
 
 
 def predict(
@@ -171,23 +254,14 @@ def predict(
     allow_extrapolation: bool = False,
 ) -> Prediction:
     """Encode the sample's context under `config`, score its reference answer and its reply."""
-    prompt = sample_prompt(tokenizer, sample)
-    context = torch.tensor([prompt.context_ids], device=model.device)
-    query = torch.tensor([prompt.query_ids], device=model.device)
-    answer = torch.tensor([encode(tokenizer, reference_text(sample))], device=model.device)
-    new_tokens = budget or sample.budget
-    cache = encode_context(
-        model,
-        context,
-        config,
-        headroom=query.shape[1] + max(new_tokens, answer.shape[1]),
+    reader = Reader(
+        model=model,
+        tokenizer=tokenizer,
+        score=score,
+        budget=budget,
         allow_extrapolation=allow_extrapolation,
     )
-    nll = answer_likelihood(model, cache, query, answer).nll
-    full = torch.cat([context, query], dim=1)
-    output = generate(model, cache, full, max_new_tokens=new_tokens)
-    text = tokenizer.decode(output[0, full.shape[1] :], skip_special_tokens=True)
-    return Prediction(arm, sample.task, sample.index, text, nll, score(sample, text))
+    return reader.predict(sample, config, arm)[0]
 
 
 def predict_all(
@@ -214,3 +288,31 @@ def predict_all(
         found.append(done[key])
     between(len(work), len(work))
     return found
+
+
+def predict_beside_dense(
+    reader: Reader,
+    samples: Iterable[Sample],
+    arms: Mapping[str, StarConfig],
+    journal: Journal,
+    *,
+    between: Callable[[int, int], None],
+) -> list[Prediction]:
+    """`predict_all` by a reader, with what dense's likelihoods say of the first arm's."""
+    ours = next(iter(arms))
+    last: dict[tuple[str, int], Likelihood] = {}
+
+    def predict_one(sample: Sample, config: StarConfig, arm: str) -> Prediction:
+        found, likelihood = reader.predict(sample, config, arm)
+        key = (sample.task, sample.index)
+        if arm == ours:
+            last.clear()
+            last[key] = likelihood
+        elif arm == DENSE:
+            # A resumed run may find the first arm done, and its likelihoods gone.
+            other = last.get(key) or reader.likelihood(sample, arms[ours])
+            same, divergence = agreement(likelihood, other)
+            found = replace(found, same_token=same, divergence=divergence)
+        return found
+
+    return predict_all(samples, arms, journal, predict_one, between=between)

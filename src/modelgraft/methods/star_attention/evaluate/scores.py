@@ -1,4 +1,4 @@
-"""Scores of RULER and BABILong. Every score keeps its per-sample values, for intervals."""
+"""Scores of RULER and BABILong, reply by reply, and the means that are published of them."""
 
 from __future__ import annotations
 
@@ -17,20 +17,6 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 }
 
 _CONTROL = re.compile("[\x00-\x1f]")
-
-
-@dataclass(frozen=True)
-class TaskScore:
-    """The score of one task: a value from 0 to 1 per sample, and how many replies were empty."""
-
-    task: str
-    items: tuple[float, ...]
-    nulls: int
-
-    @property
-    def percent(self) -> float:
-        """The mean over samples in percent, rounded to two decimals as published scores are."""
-        return round(100 * sum(self.items) / len(self.items), 2)
 
 
 def postprocess(prediction: str) -> str:
@@ -64,15 +50,6 @@ def score(sample: Sample, prediction: str) -> float:
     return (string_match_part if is_qa else string_match_all)(
         postprocess(prediction), sample.outputs
     )
-
-
-def score_task(task: str, predictions: Sequence[tuple[Sample, str]]) -> TaskScore:
-    """The score of a task over all its samples; `InputError` when there is none."""
-    if not predictions:
-        raise InputError(f"{task}: there is no prediction to score.")
-    items = tuple(score(sample, text) for sample, text in predictions)
-    nulls = sum(not postprocess(text) for _, text in predictions)
-    return TaskScore(task, items, nulls)
 
 
 def family_percents(scores: Mapping[str, float]) -> dict[str, float]:

@@ -18,11 +18,13 @@ from modelgraft.evaluation.intervals import (
 from modelgraft.evaluation.report import Axis, Plot, Series
 from modelgraft.methods.star_attention.data import Sample
 from modelgraft.methods.star_attention.evaluate.race import Lap
-from modelgraft.methods.star_attention.evaluate.ruler import Prediction
-from modelgraft.methods.star_attention.evaluate.scores import family_percents, ruler_average
+from modelgraft.methods.star_attention.evaluate.ruler import DENSE, Prediction
+from modelgraft.methods.star_attention.evaluate.scores import (
+    family_percents,
+    postprocess,
+    ruler_average,
+)
 from modelgraft.methods.star_attention.world import ruler
-
-DENSE = "dense"
 
 
 def number(name: str, interval: Interval, **fields: Any) -> Number:
@@ -31,9 +33,17 @@ def number(name: str, interval: Interval, **fields: Any) -> Number:
 
 
 def race_numbers(
-    label: str, laps: Mapping[str, Sequence[Lap]], new_tokens: int, *, arm: str = "star"
+    label: str,
+    laps: Mapping[str, Sequence[Lap]],
+    new_tokens: int,
+    *,
+    arm: str = "star",
+    called: str = "star",
 ) -> list[Number]:
-    """How `arm` compares with the laps of `dense`: medians of the round-by-round ratios."""
+    """How `arm` compares with the laps of `dense`: medians of the round-by-round ratios.
+
+    `called` is what the names of the numbers call the arm.
+    """
     dense, star = laps[DENSE], laps[arm]
 
     def ratio(name: str, above: list[float], below: list[float], better: Any) -> Number:
@@ -41,9 +51,9 @@ def race_numbers(
         return number(f"{label}: {name}", interval, unit="x", baseline=1.0, better=better)
 
     found = [
-        ratio("prefill time, star/dense", [lap.prefill_s for lap in star],
+        ratio(f"prefill time, {called}/dense", [lap.prefill_s for lap in star],
               [lap.prefill_s for lap in dense], "lower"),
-        ratio("decoding speed, star/dense", [lap.token_s for lap in dense],
+        ratio(f"decoding speed, {called}/dense", [lap.token_s for lap in dense],
               [lap.token_s for lap in star], "higher"),
         ratio(f"end to end with {new_tokens} tokens, times faster",
               [lap.total_s(new_tokens) for lap in dense],
@@ -53,7 +63,7 @@ def race_numbers(
     if all(peaks):
         share = max(peaks[0]) / max(peaks[1])
         found.append(
-            Number(f"{label}: peak memory, star/dense", share, n=len(peaks[0]), unit="x",
+            Number(f"{label}: peak memory, {called}/dense", share, n=len(peaks[0]), unit="x",
                    baseline=1.0, better="lower")
         )  # fmt: skip
     return found
@@ -96,7 +106,7 @@ def summarise(found: Sequence[Prediction], arms: Sequence[str]) -> Summary:
         of_arm = {arm: [one for one in found if (one.task, one.arm) == (task, arm)] for arm in arms}
         for arm, each in of_arm.items():
             percents[arm][task] = mean_score(each)
-            empty = sum(not one.text.strip() for one in each)
+            empty = sum(not postprocess(one.text) for one in each)
             rows.append([task, arm, mean_score(each), mean_nll(each), empty, len(each)])
         numbers += _task_numbers(task, of_arm)
     for arm in arms:
@@ -162,6 +172,29 @@ def depth_plot(
     )
 
 
+def place_rows(
+    samples: Sequence[Sample], found: Sequence[Prediction], arms: Sequence[str]
+) -> list[list[Any]]:
+    """Score and answer NLL by where the one fact of a sample lies: quarter by quarter of the
+    depth, then block by block of the first arm's plan; [place, arm, score, NLL, samples]."""
+    depths = {(one.task, one.index): one.depths[0] for one in samples if len(one.depths) == 1}
+    blocks = {(one.task, one.index): one.block for one in found if one.arm == arms[0]}
+    groups: dict[str, set[tuple[str, int]]] = {}
+    for quarter in range(4):
+        groups[f"depth {quarter / 4:g} to {(quarter + 1) / 4:g}"] = {
+            key for key, depth in depths.items() if min(int(4 * depth), 3) == quarter
+        }
+    for block in sorted({block for block in blocks.values() if block >= 0}):
+        groups[f"block {block + 1}"] = {key for key, own in blocks.items() if own == block}
+    rows = []
+    for place, keys in groups.items():
+        for arm in arms:
+            here = [one for one in found if one.arm == arm and (one.task, one.index) in keys]
+            if here:
+                rows.append([place, arm, mean_score(here), mean_nll(here), len(here)])
+    return rows
+
+
 def _task_numbers(task: str, of_arm: Mapping[str, Sequence[Prediction]]) -> list[Number]:
     ours = next(iter(of_arm))
     dense = of_arm.get(DENSE) if ours != DENSE else None
@@ -179,4 +212,19 @@ def _task_numbers(task: str, of_arm: Mapping[str, Sequence[Prediction]]) -> list
             number(f"{task}: answer NLL above dense", gap, unit="nats/token", baseline=0.0,
                    better="lower")
         )  # fmt: skip
+        found += _agreement_numbers(task, dense)
     return found
+
+
+def _agreement_numbers(task: str, dense: Sequence[Prediction]) -> list[Number]:
+    """How near the next-token distributions on the reference answers are to dense's."""
+    same = [100 * one.same_token for one in dense if one.same_token is not None]
+    apart = [one.divergence for one in dense if one.divergence is not None]
+    if not same:
+        return []
+    return [
+        number(f"{task}: same likeliest token as dense", bootstrap_mean(same), unit="%",
+               baseline=100.0),
+        number(f"{task}: KL divergence from dense", bootstrap_mean(apart), unit="nats/token",
+               baseline=0.0, better="lower"),
+    ]  # fmt: skip

@@ -8,7 +8,7 @@ for its budget, and `qa_syn_1` and `qa_syn_2` stand in where no question files a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -77,13 +77,6 @@ def make_sample(task: str, index: int, target: Target, material: Material | None
     seed = rng_seed(task, target.length, target.seed, index)
     growth = _growth(task, index, target.length, seed, material or Material())
     return fit(task, index, growth, TASKS[task].budget, target)
-
-
-def make_samples(
-    task: str, num: int, target: Target, material: Material | None = None
-) -> Iterator[Sample]:
-    """The first `num` samples of a task, one by one."""
-    return (make_sample(task, index, target, material) for index in range(num))
 
 
 def _growth(task: str, index: int, length: int, seed: int, material: Material) -> Growth:
