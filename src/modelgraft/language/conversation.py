@@ -38,8 +38,9 @@ Messages = Sequence[Mapping[str, Any]]
 def set_chat_template(tokenizer: Any, template: str = TULU_TEMPLATE) -> None:
     """Give a tokenizer this chat template and a padding token that is not its end-of-text token.
 
-    The default is the Tulu format (Tulu 3, section 4.3). `save_pretrained` keeps both. After a
-    token was added, call `resize_embeddings` on the model.
+    The default is the Tulu format (arXiv 2411.15124). `save_pretrained` keeps both. After a token
+    was added, call `resize_embeddings` on the model.
+
     Raises `InputError` for a tokenizer without an end-of-text token: nothing could end an answer.
     """
     if tokenizer.eos_token_id is None:

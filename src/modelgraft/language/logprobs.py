@@ -142,7 +142,9 @@ def _projection(model: Any, hidden: Tensor, stock: Tensor) -> Project:
     with torch.no_grad():
         for factor in (1.0, *known, *(1 / value for value in known)):
             project = functools.partial(_logits, head, factor, cap)
-            if torch.allclose(project(hidden), stock, atol=within, equal_nan=True):
+            # Some models give their logits in float32 whatever their own type is.
+            mine = project(hidden).to(stock.dtype)
+            if torch.allclose(mine, stock, atol=within, equal_nan=True):
                 return project
     raise UnsupportedModel(
         f"{type(inner).__name__}: its logits are not its vocabulary head's output, so they cannot "
