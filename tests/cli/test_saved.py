@@ -85,7 +85,7 @@ def test_a_killed_run_is_not_shown_as_running(run: Run, start: Start) -> None:
     process.kill()
     process.communicate()
     out = run("show", "r")[1]
-    assert out.startswith("Word counting wait: killed; run the same command again to go on")
+    assert out.startswith("Word counting wait: killed; run the same command again to go on\n")
     assert json.loads(run("show", "r", "--json")[1])["run"]["state"] == "killed"
     assert json.loads(Path("r/run.json").read_text())["state"] == "running"
 

@@ -263,8 +263,10 @@ def finished(folder: Path) -> Path:
 def test_a_damaged_state_is_named(tmp_path: Path, text: str, use: Callable[..., object]) -> None:
     folder = finished(tmp_path / "r")
     (folder / "run.json").write_text(text)
+    (folder / "lock").unlink()
     with pytest.raises(InputError, match=r"run\.json"):
         use(folder, Settings(), RECORD)
+    assert not (folder / "lock").exists()  # it may be somebody else's
 
 
 @pytest.mark.parametrize("text", ["[]", '{"values": 5}', "{", '{"values": []}'])

@@ -173,7 +173,9 @@ def test_a_forked_child_ends_when_told_to_and_what_it_hears_does_not_stop_its_pa
     tmp_path: Path, start: Start
 ) -> None:
     script = """
-        import os, signal, sys, time; from modelgraft import open_run
+        import os, signal, sys, time
+        from modelgraft import open_run; from modelgraft.core import stopping
+        stopping.HEED_S = stopping.UNWIND_S = 0.1
         with open_run(sys.argv[1]) as run:
             child = os.fork()
             if child == 0:
@@ -183,7 +185,7 @@ def test_a_forked_child_ends_when_told_to_and_what_it_hears_does_not_stop_its_pa
             time.sleep(0.2)
             os.kill(child, signal.SIGTERM)
             print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), run.is_stopping)
-            time.sleep(0.2)
+            time.sleep(0.5)
             run.check()
             if os.fork() == 0:  # one that outlives the run does not hold it
                 time.sleep(60)

@@ -147,7 +147,7 @@ def _require_readable(folder: Path) -> None:
 
 def _read(folder: Path) -> SavedRun:
     run = read_run(folder)
-    return replace(run, state=_KILLED) if was_killed(folder) else run
+    return replace(run, state=_KILLED, seconds=None) if was_killed(folder) else run
 
 
 def _stored(folder: Path) -> dict[str, Any]:

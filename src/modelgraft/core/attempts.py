@@ -145,8 +145,10 @@ def require_own_folder(folder: Path) -> None:
     """Raise `ConfigError` when the folder holds files and none of them is the record of a run."""
     with write_errors(folder, "the folder"):
         entries = list(os.scandir(folder))
-    strange = sorted(one.name for one in entries if not _may_precede_the_record(one))
-    if strange and not has_run(folder):
+    if has_run(folder):  # asked last, for a run that begins at this moment
+        read_state(folder)
+        return
+    if strange := sorted(one.name for one in entries if not _may_precede_the_record(one)):
         some = ", ".join(strange[:3]) + (", ..." if len(strange) > 3 else "")
         raise ConfigError(
             "out",

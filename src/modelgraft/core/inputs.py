@@ -23,12 +23,16 @@ def config_inputs(config: Any) -> dict[str, str]:
     hashes: dict[str, str] = {}
     for value in _leaves(config):
         with contextlib.suppress(OSError):  # the action says better what it cannot read
-            if isinstance(value, Path):
-                if value.is_file():
-                    hashes[str(value)] = sha256_file(value)
-            elif isinstance(value, str) and (digest := _model_hash(value)):
-                hashes[value] = digest
+            if digest := _hash(value):
+                hashes[str(value)] = digest
     return hashes
+
+
+def _hash(value: Any) -> str:
+    """The hash of the file or model that an option names; empty when it names none."""
+    if isinstance(value, Path):
+        return sha256_file(value) if value.is_file() else ""
+    return _model_hash(value) if isinstance(value, str) else ""
 
 
 def input_hashes(paths: Sequence[Path]) -> dict[str, str]:

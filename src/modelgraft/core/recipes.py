@@ -227,14 +227,17 @@ class _Merged:
             if not step.action:
                 self.fault(step.source, f"step {step.id} has no action; add action: METHOD ACTION")
             for name, setting in step.config.items():
-                for text in _texts(setting.value):
-                    match = _reference(text)
-                    if match and match[1] not in earlier:
-                        known = f"earlier: {', '.join(earlier)}" if earlier else "there is none"
-                        message = f"{name}: {text!r} is not a file of an earlier step ({known})"
-                        self.fault(setting.source, f"{message}; write @@ for a plain at sign")
+                self._check_references(name, setting, earlier)
             earlier.append(step.id)
             yield step
+
+    def _check_references(self, name: str, setting: Setting, earlier: Sequence[str]) -> None:
+        known = f"earlier: {', '.join(earlier)}" if earlier else "there is none"
+        for text in _texts(setting.value):
+            match = _reference(text)
+            if match and match[1] not in earlier:
+                message = f"{name}: {text!r} is not a file of an earlier step ({known})"
+                self.fault(setting.source, f"{message}; write @@ for a plain at sign")
 
 
 def _words(action: Any) -> tuple[str, str]:

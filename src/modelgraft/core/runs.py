@@ -23,7 +23,6 @@ from modelgraft.core.attempts import (
     has_run,
     has_work,
     in_use,
-    read_state,
     require_own_folder,
     require_same_config,
 )
@@ -130,7 +129,6 @@ class Run:
                 "resume",
                 f"--resume never: {self.folder} holds a run already; choose another --out.",
             )
-        read_state(self.folder)
         require_same_config(self.folder, self.settings, self.record)
         self.resumed = has_work(self.folder)
         if not self.resumed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 import threading
 from collections import Counter
@@ -105,6 +106,25 @@ def test_an_answer_does_not_depend_on_what_shares_its_batch(model, tokenizer, as
     for size in (2, 6):
         assert replies(model, tokenizer, asked, batch_size=size) == alone
         assert replies(model, tokenizer, asked[::-1], batch_size=size) == alone[::-1]
+
+
+def test_other_weights_number_types_and_templates_have_other_names(model, tokenizer, ask):
+    def name() -> str:
+        return local.LocalModel(model, tokenizer, name="small").name
+
+    before = name()
+    assert before.startswith("small@") and before == name()
+    norm = model.model.norm.weight
+    with torch.no_grad():
+        norm[-1] += 1e-3
+    trained = name()
+    with torch.no_grad():
+        norm[-1] -= 1e-3
+    tokenizer.chat_template = TEMPLATE + " "
+    framed = name()
+    tokenizer.chat_template = TEMPLATE
+    halved = local.LocalModel(copy.deepcopy(model).bfloat16(), tokenizer, name="small").name
+    assert len({before, trained, framed, halved}) == 4 and name() == before
 
 
 def test_samples_and_seeds_differ_and_repeat_themselves(model, tokenizer, ask):

@@ -1,7 +1,7 @@
 """What one of two processes does in `test_actions.py`, where their measurements differ.
 
-`python number_type.py FOLDER WORDS...` under torchrun: the number type each rank loads the model
-in goes to FOLDER.
+`python number_type.py FOLDER WORDS...` with the variables that torchrun sets; the number type each
+rank loads the model in goes to FOLDER.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -172,16 +173,22 @@ def test_a_stop_in_the_last_stock_answer_leaves_no_finished_run(run, document, m
 def test_processes_whose_measurements_differ_load_one_number_type(model_folder, document, tmp_path):
     """Parts of one context in two number types could not be merged."""
     command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-        *(str(Path(__file__).with_name("number_type.py")), str(tmp_path)),
+        *(sys.executable, str(Path(__file__).with_name("number_type.py")), str(tmp_path)),
         *("star_attention", "answer", str(document), "--model", str(model_folder)),
         *("--question", "Who?", "--max-new-tokens", "2", "--out", str(tmp_path / "run")),
         *("--device", "cpu"),
     ]
     folders = [str(Path(modelgraft.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(folders)}
-    done = subprocess.run(command, capture_output=True, text=True, env=env)
-    assert done.returncode == 0, done.stderr[-2000:]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    shared |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(folders)}
+    processes = [
+        subprocess.Popen(command, env={**os.environ, **shared, "RANK": str(rank)})
+        for rank in (0, 1)
+    ]
+    assert [process.wait(100) for process in processes] == [0, 0]
     found = [(tmp_path / f"rank-{rank}.txt").read_text() for rank in (0, 1)]
     assert found == ["torch.bfloat16"] * 2
     assert json.loads((tmp_path / "run/choices.json").read_text()) == {"dtype": "bfloat16"}

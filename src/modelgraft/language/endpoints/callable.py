@@ -53,6 +53,12 @@ class CallableModel:
         """How many calls run at once."""
         return self._in_flight
 
+    async def __aenter__(self) -> CallableModel:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
     async def complete(self, request: Request) -> Reply:
         """What the function answers (`ChatModel.complete`)."""
         async with self._limiter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -27,27 +28,34 @@ class LocalModel:
 
     Each request draws from its own random numbers, seeded by its key, so a sampled answer does not
     depend on what shares its batch (but for ties within rounding). A request without temperature
-    or top_p gets 1, one without max_tokens 1,024. `name` must tell the weights: it is part of the
-    key. Log-probabilities are the model's own, before temperature.
+    or top_p gets 1, one without max_tokens 1,024. Log-probabilities are the model's own, before
+    temperature. Its name for the store is `name` with the model's fingerprint, so the answers of
+    other weights are never taken for its own.
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, name: str, batch_size: int = 8) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.batch_size = batch_size
-        self._name = name
+        self._name = f"{name}@{fingerprint(model, tokenizer)}"
         self._waiting: deque[tuple[_Row, asyncio.Future[Reply]]] = deque()
         self._worker: asyncio.Task[None] | None = None
 
     @property
     def name(self) -> str:
-        """The name given to it."""
+        """The name given to it and its fingerprint."""
         return self._name
 
     @property
     def in_flight(self) -> int:
         """The batch size."""
         return self.batch_size
+
+    async def __aenter__(self) -> LocalModel:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Nothing to close; all models open and close alike."""
 
     async def complete(self, request: Request) -> Reply:
         """The answer (`ChatModel.complete`). `InputError` for turns the template does not take."""
@@ -194,6 +202,21 @@ class _Row:
     def _token(self, token: int, logprob: float, top: list[tuple[int, float]]) -> TokenLogprob:
         named = tuple((self.tokenizer.decode([other]), value) for other, value in top)
         return TokenLogprob(self.tokenizer.decode([token]), logprob, None, named)
+
+
+def fingerprint(model: Any, tokenizer: Any) -> str:
+    """12 hexadecimal digits that change with the weights, their number type or the chat template.
+
+    Of each tensor the first and last 32 values count: training moves all of a model, and hashing
+    all of it would take longer than loading it.
+    """
+    digest = hashlib.sha256(repr(tokenizer.chat_template).encode())
+    for name, tensor in model.state_dict().items():
+        flat = tensor.detach().flatten()
+        ends = torch.cat([flat[:32], flat[-32:]]).double().cpu()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(ends.numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 def choose(
