@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from modelgraft.core.errors import InputError
 
@@ -47,16 +47,16 @@ def read_rows(
             row = _row(content)
             name = str(row.get(id_field, ""))[:80]
             found = parse(row, place)
-            if key is not None and (own := key(found)) in lines:
-                raise BadRow(f'field "{id_field}": {shown(name)} stands already in line '
-                             f"{lines[own]}")  # fmt: skip
+            own = key(found) if key is not None else line
+            if own in lines:
+                twice = name or "this row"
+                raise BadRow(f'field "{id_field}": {twice} stands already in line {lines[own]}')
         except BadRow as error:
             faults.append(f"{path}:{line}: {error}")
             if reject is not None:
                 reject(path, line, name, str(error))
             continue
-        if key is not None:
-            lines[key(found)] = line
+        lines[own] = line
         kept.append(found)
     if not num_rows:
         raise InputError(f"{path}: there is no row in this file.")
@@ -127,12 +127,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Line number and content of every line that is not blank."""
     try:
         with open(path, "rb") as handle:
-            number = 0
-            while content := handle.readline(MAX_ROW_BYTES + 1):
-                number += 1
-                tail = content if len(content) > MAX_ROW_BYTES else b""
-                while tail and not tail.endswith(b"\n"):
-                    tail = handle.readline(MAX_ROW_BYTES)
+            for number, content in enumerate(iter(lambda: _line(handle), b""), start=1):
                 if number == 1:
                     content = content.removeprefix(b"\xef\xbb\xbf")
                 if content.strip():
@@ -141,6 +136,15 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise InputError(f"{path}: no such file; expected a JSONL file.") from None
     except OSError as error:
         raise InputError(f"{path}: the rows cannot be read: {error.strerror}.") from None
+
+
+def _line(handle: BinaryIO) -> bytes:
+    """The next line, or the start of one that is too long, whose rest is passed over."""
+    content = handle.readline(MAX_ROW_BYTES + 1)
+    tail = content if len(content) > MAX_ROW_BYTES else b""
+    while tail and not tail.endswith(b"\n"):
+        tail = handle.readline(MAX_ROW_BYTES)
+    return content
 
 
 def _row(content: bytes) -> Row:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from modelgraft.core import rows
 from modelgraft.core.errors import InputError
-from modelgraft.methods.star_attention import data
 from modelgraft.methods.star_attention.data import (
     Sample,
     prediction_row,
@@ -244,7 +244,7 @@ def test_many_faults_are_listed_together_up_to_ten(tmp_path):
 
 
 def test_a_giant_line_is_passed_over_without_reading_it_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "MAX_ROW_BYTES", 500)
+    monkeypatch.setattr(rows, "MAX_ROW_BYTES", 500)
     giant = {**OFFICIAL, "index": 1, "input_context": "x" * 5000}
     path = write_rows(tmp_path / "r.jsonl", OFFICIAL, giant, {**OFFICIAL, "index": 2})
     rejects = []
@@ -260,7 +260,7 @@ def test_a_missing_an_empty_and_a_wholly_bad_file_are_refused(tmp_path):
         read_records(tmp_path / "none.jsonl")
     with pytest.raises(InputError, match="cannot be read"):
         read_records(tmp_path)
-    with pytest.raises(InputError, match="no record in this file"):
+    with pytest.raises(InputError, match="no row in this file"):
         read_records(write_rows(tmp_path / "empty.jsonl"))
     bad = write_rows(tmp_path / "bad.jsonl", 1, 2)
     with pytest.raises(InputError, match=r"bad\.jsonl:1"):

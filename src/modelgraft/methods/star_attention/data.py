@@ -11,22 +11,17 @@ added, which other readers pass over.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modelgraft.core.errors import InputError
 from modelgraft.core.files import dump_json, write_atomic
+from modelgraft.core.rows import BadRow, Reject, Row, integer_of, read_rows, shown, text_of
 from modelgraft.methods.star_attention.world.instructions import TASKS, prompt
 
 DEFAULT_BUDGET = 128
-MAX_ROW_BYTES = 64 * 2**20  # A million tokens are about 5 MB; a longer line is some other file.
-_MAX_SHOWN = 10
-
-Reject = Callable[[Path, int, str, str], None]
-Row = dict[str, Any]
 
 # How upstream RULER opens its questions; everything before the last one found is context. The
 # plain word comes last: it may occur in a haystack, but each upstream task has an opening above.
@@ -63,10 +58,6 @@ class Sample:
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
-class BadRow(Exception):
-    """Why a row cannot be used; becomes a reject or part of an `InputError`."""
-
-
 def read_records(
     path: Path,
     *,
@@ -87,7 +78,7 @@ def read_records(
     def parse(row: Row, place: int) -> Sample:
         return _sample(row, place, default_task, budget)
 
-    return read_rows(path, parse, reject=reject)
+    return _read(path, parse, reject)
 
 
 def read_predictions(
@@ -97,45 +88,17 @@ def read_predictions(
     default_task = task or _task_of(path)
 
     def parse(row: Row, place: int) -> Sample:
-        _text(row, "pred", empty=True)
+        text_of(row, "pred", empty=True)
         return _sample(row, place, default_task, DEFAULT_BUDGET)
 
-    samples = read_rows(path, parse, reject=reject)
+    samples = _read(path, parse, reject)
     return [(sample, sample.extra["pred"]) for sample in samples]
 
 
-def read_rows(
-    path: Path, parse: Callable[[Row, int], Sample], *, reject: Reject | None = None
-) -> list[Sample]:
-    """The samples that `parse(row, place)` makes of a JSONL file; it raises `BadRow` for others.
-
-    A second row with the task and index of an earlier one is bad. Without `reject`, bad rows raise
-    `InputError`; so does a file without any good row.
-    """
-    samples: list[Sample] = []
-    lines: dict[tuple[str, int], int] = {}
-    faults: list[str] = []
-    for place, (line, content) in enumerate(_lines(path)):
-        name = ""
-        try:
-            row = _row(content)
-            name = str(row.get("index", ""))[:80]
-            sample = parse(row, place)
-            key = (sample.task, sample.index)
-            if key in lines:
-                raise BadRow(f'field "index": {sample.index} stands already in line {lines[key]}')
-        except BadRow as error:
-            faults.append(f"{path}:{line}: {error}")
-            if reject is not None:
-                reject(path, line, name, str(error))
-            continue
-        lines[key] = line
-        samples.append(sample)
-    if faults and (reject is None or not samples):
-        raise InputError(_fault_list(faults))
-    if not samples:
-        raise InputError(f"{path}: there is no record in this file.\n  {_FORMATS}")
-    return samples
+def _read(path: Path, parse: Callable[[Row, int], Sample], reject: Reject | None) -> list[Sample]:
+    """A second row with the task and index of an earlier one is bad."""
+    key = operator.attrgetter("task", "index")
+    return read_rows(path, parse, key=key, id_field="index", reject=reject)
 
 
 def write_records(path: Path, samples: Iterable[Sample]) -> None:
@@ -185,20 +148,20 @@ _COMMON = frozenset(
 
 
 def _sample(row: Row, place: int, default_task: str, default_budget: int) -> Sample:
-    task = _text(row, "task") if "task" in row else default_task
+    task = text_of(row, "task") if "task" in row else default_task
     answers = ["outputs", "output", "answer"]
     if "input_context" in row or "input_query" in row:
-        context, query = _text(row, "input_context", empty=True), _text(row, "input_query")
+        context, query = text_of(row, "input_context", empty=True), text_of(row, "input_query")
         read = frozenset({"input_context", "input_query"})
     elif "input" in row and "question" in row and "outputs" not in row:
         context, query = _babilong(row, task)
         answers = ["target"]
         read = frozenset({"input", "question", "target"})
     elif "input" in row:
-        context, query = split_question(_text(row, "input"))
+        context, query = split_question(text_of(row, "input"))
         read = frozenset({"input"})
     elif "context" in row or "question" in row:
-        context, query = _text(row, "context", empty=True), _text(row, "question")
+        context, query = text_of(row, "context", empty=True), text_of(row, "question")
         read = frozenset({"context", "question"})
     else:
         raise BadRow(f"no known format. {_FORMATS}")
@@ -211,9 +174,9 @@ def _sample(row: Row, place: int, default_task: str, default_budget: int) -> Sam
         context=context,
         query=query,
         outputs=_references(row, given[0]),
-        answer_prefix=_text(row, "answer_prefix", empty=True) if "answer_prefix" in row else "",
-        length=_integer(row, "length", low=-1) if "length" in row else -1,
-        budget=_integer(row, "max_new_tokens", low=1)
+        answer_prefix=text_of(row, "answer_prefix", empty=True) if "answer_prefix" in row else "",
+        length=integer_of(row, "length", low=-1) if "length" in row else -1,
+        budget=integer_of(row, "max_new_tokens", low=1)
         if "max_new_tokens" in row
         else default_budget,
         depths=_depths(row) if "depths" in row else (),
@@ -237,10 +200,10 @@ def _babilong(row: Row, task: str) -> tuple[str, str]:
     """Context and query of a BABILong row, the task explained as in our own samples."""
     if task not in TASKS:
         raise BadRow(
-            f"a BABILong row of task {_shown(task)}: call the file, or its field "
+            f"a BABILong row of task {shown(task)}: call the file, or its field "
             f'"task", one of {", ".join(TASKS)}'
         )
-    return prompt(task, _text(row, "input")), f"Question: {_text(row, 'question').strip()}"
+    return prompt(task, text_of(row, "input")), f"Question: {text_of(row, 'question').strip()}"
 
 
 def _index(row: Row, place: int) -> int:
@@ -249,44 +212,18 @@ def _index(row: Row, place: int) -> int:
     # The official predictions writer puts -1 where the input had no index.
     if "token_position_answer" in row or row.get("index", -1) == -1:
         return place
-    return _integer(row, "index", low=0)
-
-
-def _integer(row: Row, name: str, *, low: int) -> int:
-    value = row[name]
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise BadRow(f'field "{name}": {_shown(value)} is not a whole number from {low} up')
-    return value
-
-
-def _text(row: Row, name: str, *, empty: bool = False) -> str:
-    if name not in row:
-        raise BadRow(f'field "{name}" is missing')
-    value = row[name]
-    if not isinstance(value, str):
-        raise BadRow(f'field "{name}": {_shown(value)} is not text')
-    if not (empty or value.strip()):
-        raise BadRow(f'field "{name}" is empty')
-    if "\0" in value:
-        raise BadRow(f'field "{name}" holds a NUL character')
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise BadRow(
-            f'field "{name}": character {error.start} is half of a surrogate pair'
-        ) from None
-    return value
+    return integer_of(row, "index", low=0)
 
 
 def _references(row: Row, name: str) -> tuple[str, ...]:
     values = row[name]
     if isinstance(values, str):
-        return (_text(row, name),)
+        return (text_of(row, name),)
     if not isinstance(values, list) or not values:
-        raise BadRow(f'field "{name}": {_shown(values)} is not a text or a list of texts')
+        raise BadRow(f'field "{name}": {shown(values)} is not a text or a list of texts')
     label = f"{name}[{{}}]".format
     items = {label(number): value for number, value in enumerate(values)}
-    return tuple(_text(items, item) for item in items)
+    return tuple(text_of(items, item) for item in items)
 
 
 def _depths(row: Row) -> tuple[float, ...]:
@@ -294,7 +231,7 @@ def _depths(row: Row) -> tuple[float, ...]:
     if not isinstance(values, list) or not all(
         isinstance(value, int | float) and 0 <= value <= 1 for value in values
     ):
-        raise BadRow(f'field "depths": {_shown(values)} is not a list of fractions')
+        raise BadRow(f'field "depths": {shown(values)} is not a list of fractions')
     return tuple(float(value) for value in values)
 
 
@@ -305,66 +242,8 @@ def _extra(row: Row, read: frozenset[str]) -> Row:
         try:
             dump_json(value)
         except ValueError:  # 1e999 is read as infinity, which JSON cannot write.
-            raise BadRow(f"field {_shown(name)} holds a number that is too large") from None
+            raise BadRow(f"field {shown(name)} holds a number that is too large") from None
     return extra
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=True)
-    return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-# -- one file ----------------------------------------------------------------------------------
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Line number and content of every line that is not blank."""
-    try:
-        with open(path, "rb") as handle:
-            number = 0
-            while content := handle.readline(MAX_ROW_BYTES + 1):
-                number += 1
-                tail = content if len(content) > MAX_ROW_BYTES else b""
-                while tail and not tail.endswith(b"\n"):
-                    tail = handle.readline(MAX_ROW_BYTES)
-                if number == 1:
-                    content = content.removeprefix(b"\xef\xbb\xbf")
-                if content.strip():
-                    yield number, content
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected a JSONL file of records.") from None
-    except OSError as error:
-        raise InputError(f"{path}: the records cannot be read: {error.strerror}.") from None
-
-
-def _row(content: bytes) -> Row:
-    if len(content) > MAX_ROW_BYTES:
-        raise BadRow(f"the row is longer than {MAX_ROW_BYTES:,} bytes")
-    try:
-        row = json.loads(content.rstrip(b"\r\n").decode(), parse_constant=_no_constant)
-    except UnicodeDecodeError as error:
-        raise BadRow(f"byte {error.start} is not UTF-8 text") from None
-    except json.JSONDecodeError as error:
-        raise BadRow(f"not valid JSON at column {error.colno} ({error.msg})") from None
-    except RecursionError:
-        raise BadRow("nested too deeply") from None
-    except ValueError:  # A whole number of thousands of digits.
-        raise BadRow("not valid JSON (a number has too many digits)") from None
-    if not isinstance(row, dict):
-        raise BadRow(f"a JSON object is needed, not {_shown(row)}")
-    return row
-
-
-def _no_constant(name: str) -> None:
-    raise BadRow(f"not valid JSON ({name} is not a JSON number)")
-
-
-def _fault_list(faults: list[str]) -> str:
-    lines = faults[:_MAX_SHOWN]
-    if len(faults) > _MAX_SHOWN:
-        lines.append(f"and {len(faults) - _MAX_SHOWN} more bad rows")
-    first, *others = lines
-    return "\n  ".join([f"{first}.", *(f"{line}." for line in others)])
 
 
 def _task_of(path: Path) -> str:
