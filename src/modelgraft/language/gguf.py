@@ -72,11 +72,11 @@ def load_gguf(path: Path, *, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTr
     refuse_non_finite(path, [n for n, one in model.named_parameters() if not is_finite(one)])
     model.config.name_or_path = tokenizer.name_or_path = path.stem
     if metadata.get("tokenizer.ggml.pre") == "smollm":
-        _split_digits(tokenizer)
+        split_digits(tokenizer)
     return model, tokenizer
 
 
-def _split_digits(tokenizer: PreTrainedTokenizerBase) -> None:
+def split_digits(tokenizer: PreTrainedTokenizerBase) -> None:
     """Split every digit off, then GPT-2's rule; transformers knows only the second half."""
     split = need("tokenizers", extra="hf").pre_tokenizers
     tokenizer.backend_tokenizer.pre_tokenizer = split.Sequence(

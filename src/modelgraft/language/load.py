@@ -24,7 +24,7 @@ from modelgraft.core.gguf import gguf_metadata
 from modelgraft.core.intake import check_configs, check_model_folder
 from modelgraft.core.lazy import need
 from modelgraft.core.store import Report, to_stderr
-from modelgraft.language.gguf import _split_digits, load_gguf, no_progress_bars
+from modelgraft.language.gguf import split_digits, load_gguf, no_progress_bars
 from modelgraft.language.hub import fetch_snapshot
 from modelgraft.nn.weights import non_finite, refuse_non_finite
 
@@ -265,7 +265,7 @@ def _read_gguf_header(path: Path) -> tuple[Any, Any]:
             folder, gguf_file="model.gguf", local_files_only=True
         )
     if metadata.get("tokenizer.ggml.pre") == "smollm":
-        _split_digits(tokenizer)
+        split_digits(tokenizer)
     return config, tokenizer
 
 
