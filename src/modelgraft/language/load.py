@@ -24,7 +24,7 @@ from modelgraft.core.gguf import gguf_metadata
 from modelgraft.core.intake import check_configs, check_model_folder
 from modelgraft.core.lazy import need
 from modelgraft.core.store import Report, to_stderr
-from modelgraft.language.gguf import split_digits, load_gguf, no_progress_bars
+from modelgraft.language.gguf import load_gguf, no_progress_bars, split_digits
 from modelgraft.language.hub import fetch_snapshot
 from modelgraft.nn.weights import non_finite, refuse_non_finite
 
