@@ -303,7 +303,6 @@ def test_a_sound_folder_passes_with_its_config_and_weights(tmp_path: Path) -> No
     checked = check_model_folder(folder)
     assert checked.config["model_type"] == "llama"
     assert checked.weights == (folder / "model.safetensors",)
-    assert checked.num_bytes == len(safetensors())
 
 
 def test_safetensors_beside_pickles_are_used_and_the_pickles_left_alone(tmp_path: Path) -> None:

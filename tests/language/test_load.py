@@ -20,9 +20,11 @@ from safetensors.torch import load_file, save_file
 
 from modelgraft.core import store
 from modelgraft.core.errors import ConfigError, InputError, Unavailable, UnsupportedModel
+from modelgraft.core.gguf import gguf_num_weights
 from modelgraft.language import load
 from modelgraft.language.hub import files_to_fetch
 from modelgraft.language.load import fastest_cpu_dtype, load_causal_lm, load_skeleton
+from modelgraft.nn import memory
 
 transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
@@ -40,6 +42,10 @@ SIZES = dict(
 
 def quiet(text: str) -> None:
     """Progress is not looked at."""
+
+
+def never(*args: Any, **kwargs: Any) -> None:
+    raise AssertionError("the weights were read")
 
 
 def byte_tokenizer() -> Any:
@@ -116,6 +122,20 @@ def test_the_probe_measures_once_and_names_one_of_two_types() -> None:
     assert fastest_cpu_dtype.cache_info().misses == 1
     fastest_cpu_dtype()
     assert fastest_cpu_dtype.cache_info().misses == 1
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 4), ("bfloat16", 2)])
+def test_weights_that_would_not_fit_are_refused_before_they_are_read(
+    saved: Path, monkeypatch: pytest.MonkeyPatch, dtype: Any, size: int
+) -> None:
+    numbers = sum(one.numel() for one in load_file(saved / "model.safetensors").values())
+    monkeypatch.setattr(memory, "free_memory", lambda device: int(numbers * size / 0.9) + 2)
+    load_causal_lm(saved, device="cpu", dtype=dtype)
+    monkeypatch.setattr(memory, "free_memory", lambda device: int(numbers * size / 0.9) - 2)
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", never)
+    with pytest.raises(ConfigError, match="its weights would need about") as refused:
+        load_causal_lm(saved, device="cpu", dtype=dtype)
+    assert "--dtype bfloat16" in str(refused.value)
 
 
 @pytest.mark.parametrize("option", [{"device": "tpu"}, {"device": "cuda:99"}, {"dtype": "int8"}])
@@ -559,6 +579,20 @@ def test_a_skeleton_of_a_damaged_gguf_file_is_one_clear_error(tmp_path: Path) ->
     writer.close()
     with pytest.raises(UnsupportedModel, match="no-such-architecture"):
         load_skeleton(path, report=quiet)
+
+
+def test_a_gguf_file_that_would_not_fit_is_refused_by_its_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SIZES))
+    path = tmp_path / "model.gguf"
+    write_gguf(path, model, "gpt-2")
+    numbers = sum(one.numel() for one in model.parameters())
+    assert gguf_num_weights(path) == numbers
+    monkeypatch.setattr(memory, "free_memory", lambda device: 4 * numbers)
+    monkeypatch.setattr(load, "load_gguf", never)
+    with pytest.raises(ConfigError, match="its weights would need about"):
+        load_causal_lm(path, device="cpu", dtype="float32")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from modelgraft.core.errors import UnsupportedModel
 from modelgraft.language.logprobs import chunked_logprobs, token_logprobs
 from modelgraft.language.packing import IGNORED, Batch, Sample, collate
-from modelgraft.nn.cost import peak_memory
+from modelgraft.nn.memory import peak_memory
 
 SIZES = {
     "vocab_size": 50,

@@ -192,27 +192,3 @@ def test_the_soft_cap_bends_the_scores_before_the_softmax():
     scores = 0.5 * torch.tanh(query @ wide[0].transpose(-1, -2) * SCALE / 0.5)
     assert (part.output - scores.softmax(-1) @ wide[1]).abs().max() < 1e-12
     assert (part.output - full(query, key, value)).abs().max() > 0.01
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("keys", [2048, 2051])
-def test_splitting_the_keys_of_one_query_token_is_the_same_attention(keys, dtype):
-    query = draw(1, 6, 1, 16, dtype=dtype)
-    buffers = [draw(1, 2, keys + 9, 16, seed=seed, dtype=dtype) for seed in (1, 2)]
-    key, value = (buffer[:, :, :keys] for buffer in buffers)
-    ours = attend(query, key, value, scale=SCALE, causal=True)
-    plain = attend_reference(query, key, value, scale=SCALE)
-    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 1e-2}[dtype]
-    assert ours.output.dtype == dtype
-    assert (ours.output - plain.output).abs().max() < tolerance
-    assert (ours.lse - plain.lse).abs().max() < tolerance
-
-
-def test_splitting_reads_the_keys_where_they_lie():
-    """A copy of the cache for each token would cost what the split saves."""
-    query, buffer = draw(1, 6, 1, 16), draw(1, 2, 4096, 16, seed=1)
-    key = buffer[:, :, :4000]
-    with torch.profiler.profile(profile_memory=True) as profile:
-        attention._attend_splits(query.reshape(1, 2, 3, 16), key, key, SCALE)
-    taken = max(event.cpu_memory_usage for event in profile.events())
-    assert taken < key.numel() * key.element_size() / 4

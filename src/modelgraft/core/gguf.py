@@ -6,6 +6,7 @@ of metadata entries, the entries (name, type, value), the tensor table, then the
 
 from __future__ import annotations
 
+import math
 import struct
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +22,7 @@ _MAX_ENTRIES = 10_000
 _MAX_TENSORS = 100_000
 _MAX_STRING_BYTES = 1 << 20
 _MAX_ARRAY = 4_000_000
+_MAX_SIZES = 8
 
 
 def gguf_metadata(path: Path) -> dict[str, Scalar]:
@@ -28,9 +30,18 @@ def gguf_metadata(path: Path) -> dict[str, Scalar]:
 
     Raises `InputError` for a file that is not GGUF, is cut short or promises impossible lengths.
     """
+    return _header(path).metadata
+
+
+def gguf_num_weights(path: Path) -> int:
+    """How many numbers the tensors of the file hold; raises as `gguf_metadata` does."""
+    return _header(path).num_weights
+
+
+def _header(path: Path) -> _Header:
     try:
         with open(path, "rb") as file:
-            return _Header(file, path.stat().st_size).read()
+            return _Header(file, path.stat().st_size)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file.") from None
     except OSError as error:
@@ -49,8 +60,11 @@ class _Header:
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file = file
         self.size = size
+        self.metadata: dict[str, Scalar] = {}
+        self.num_weights = 0
+        self.read()
 
-    def read(self) -> dict[str, Scalar]:
+    def read(self) -> None:
         if self.file.read(4) != b"GGUF":
             raise _Malformed("it does not begin with the letters GGUF")
         version = self.number("<I")
@@ -59,13 +73,23 @@ class _Header:
         num_tensors, num_entries = self.number("<Q"), self.number("<Q")
         if num_tensors > _MAX_TENSORS or num_entries > _MAX_ENTRIES:
             raise _Malformed(f"it promises {num_tensors:,} tensors and {num_entries:,} entries")
-        metadata: dict[str, Scalar] = {}
         for _ in range(num_entries):
             name = self.text()
             value = self.value(self.number("<I"))
             if value is not None:
-                metadata[name] = value
-        return metadata
+                self.metadata[name] = value
+        for _ in range(num_tensors):
+            self.num_weights += self.tensor()
+
+    def tensor(self) -> int:
+        """The number of values of one entry of the tensor table (name, sizes, type, offset)."""
+        self.text()
+        num_sizes = self.number("<I")
+        if num_sizes > _MAX_SIZES:
+            raise _Malformed(f"a tensor of {num_sizes:,} dimensions")
+        sizes = [self.number("<Q") for _ in range(num_sizes)]
+        self.exactly(4 + 8)
+        return math.prod(sizes)
 
     def exactly(self, num_bytes: int) -> bytes:
         data = self.file.read(num_bytes)

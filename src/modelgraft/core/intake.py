@@ -59,7 +59,7 @@ _MAX_CONFIG_BYTES = 1 << 20
 _MAX_OTHER_BYTES = 8 << 20  # may list every added token
 _MAX_TENSOR_LIST_BYTES = 32 << 20  # an index or a header: about 300,000 tensors
 _MAX_AXES = 64
-_DTYPE_BITS = {
+DTYPE_BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6,
     "F6_E3M2": 6, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32,
     "U64": 64, "I64": 64, "F64": 64, "C64": 64,
@@ -73,11 +73,6 @@ class ModelFolder:
     path: Path
     config: dict[str, Any]
     weights: tuple[Path, ...]
-
-    @property
-    def num_bytes(self) -> int:
-        """What the weights take on the disk."""
-        return sum(file.stat().st_size for file in self.weights)
 
 
 def check_model_folder(path: str | Path) -> ModelFolder:
@@ -371,7 +366,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _span(path: Path, name: str, tensor: Any) -> tuple[int, int, str]:
     try:
-        bits, shape = _DTYPE_BITS[tensor["dtype"]], tensor["shape"]
+        bits, shape = DTYPE_BITS[tensor["dtype"]], tensor["shape"]
         begin, end = tensor["data_offsets"]
         numbers = [begin, end, *shape]
         sound = all(type(number) is int and 0 <= number < 2**63 for number in numbers)

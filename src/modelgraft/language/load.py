@@ -20,13 +20,14 @@ import torch
 
 from modelgraft.core import store
 from modelgraft.core.errors import ConfigError, InputError, Unavailable, UnsupportedModel
-from modelgraft.core.gguf import gguf_metadata
-from modelgraft.core.intake import check_configs, check_model_folder
+from modelgraft.core.gguf import gguf_metadata, gguf_num_weights
+from modelgraft.core.intake import ModelFolder, check_configs, check_model_folder
 from modelgraft.core.lazy import need
 from modelgraft.core.store import Report, to_stderr
 from modelgraft.language.gguf import load_gguf, no_progress_bars, split_digits
 from modelgraft.language.hub import fetch_snapshot
-from modelgraft.nn.weights import non_finite, refuse_non_finite
+from modelgraft.nn.memory import check_memory
+from modelgraft.nn.weights import non_finite, refuse_non_finite, weight_bytes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -68,15 +69,20 @@ def load_causal_lm(
     `device` auto is the GPU if there is one. `dtype` auto is bfloat16 on a GPU and, on a CPU, the
     faster of float32 and bfloat16 by measurement. `report` is told what is fetched or built.
     Raises `InputError` for a name or folder that is none, `UnsupportedModel` for a folder that
-    must not or cannot be loaded, and `Unavailable` when the hub or registry cannot be reached.
+    must not or cannot be loaded, `Unavailable` when the hub or registry cannot be reached, and
+    `ConfigError` when the weights would take more than nine tenths of the free memory.
     """
     place = _device(device)
     number_type = _dtype(dtype, device, fastest_cpu_dtype)
     path, revision = _find(str(name), offline, report)
     if path.is_file():
+        _check_weights_fit(name, gguf_num_weights(path) * number_type.itemsize, place)
         model, tokenizer = load_gguf(path, dtype=number_type)
     else:
-        model, tokenizer = _load_folder(path, number_type)
+        checked = check_model_folder(path)
+        num_bytes = sum(weight_bytes(file, number_type) for file in checked.weights)
+        _check_weights_fit(name, num_bytes, place)
+        model, tokenizer = _load_folder(checked, number_type)
     try:
         model.to(place)
     except torch.OutOfMemoryError:
@@ -228,9 +234,18 @@ def _unknown(name: str) -> InputError:
     return InputError(f"{name}: no model of this name.\n  {hint}{_EXAMPLES.capitalize()}.")
 
 
-def _load_folder(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+def _check_weights_fit(name: str | Path, num_bytes: int, place: torch.device) -> None:
+    check_memory(
+        num_bytes,
+        place,
+        what=f"{name}: its weights",
+        advice="Use --dtype bfloat16, a smaller model, or another --device.",
+    )
+
+
+def _load_folder(checked: ModelFolder, dtype: torch.dtype) -> tuple[Any, Any]:
     transformers = need("transformers", extra="hf")
-    checked = check_model_folder(folder)
+    folder = checked.path
     refuse_non_finite(folder, [name for file in checked.weights for name in non_finite(file)])
     with _one_clear_error(folder):
         model, info = transformers.AutoModelForCausalLM.from_pretrained(

@@ -15,10 +15,6 @@ from torch import Tensor
 _CPU_FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _CUDA_FLASH = torch.ops.aten._scaled_dot_product_flash_attention
 _CHUNK_BYTES = 1 << 26
-# Where one query token leaves a CPU's cores idle, the keys are split (measured: no gain below).
-_SPLITS = 8
-_SPLIT_KEYS = 2048
-_FEW_ROWS = 32
 
 
 class Part(NamedTuple):
@@ -117,37 +113,12 @@ def _empty_lse(query: Tensor) -> Tensor:
 def _attend_all(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Part:
     """Every query sees every key, so a group's query heads can be laid along the query axis."""
     b, h, q, d = query.shape
-    g, k = key.shape[1], key.shape[2]
+    g = key.shape[1]
     packed = query.reshape(b, g, (h // g) * q, d)
-    is_short = packed.shape[2] < _FEW_ROWS and b * g < _SPLITS and k >= _SPLIT_KEYS
-    if is_short and query.device.type == "cpu":
-        part = _attend_splits(packed, key, value, scale)
-    else:
-        part = _flash(packed, key, value, scale, causal=False)
+    part = _flash(packed, key, value, scale, causal=False)
     if part is None:
         return attend_reference(query, key, value, scale=scale)
     return Part(part.output.reshape(b, h, q, d), part.lse.reshape(b, h, q))
-
-
-def _attend_splits(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Part | None:
-    """A few rows of queries over many keys: equal splits of the keys side by side, then merged."""
-    b, g, r, d = query.shape
-    size = key.shape[2] // _SPLITS
-    body = _SPLITS * size
-    rows = query.reshape(b * g, 1, r, d)
-    splits = [t[:, :, :body].reshape(b * g, _SPLITS, size, d) for t in (key, value)]
-    part = _flash(rows.expand(-1, _SPLITS, -1, -1), *splits, scale, causal=False)
-    if part is None:
-        return None
-    output, lse = part
-    if body < key.shape[2]:
-        rest = [t[:, :, body:].reshape(b * g, 1, -1, d) for t in (key, value)]
-        tail = _flash(rows, *rest, scale, causal=False)
-        assert tail is not None
-        output, lse = torch.cat([output, tail.output], dim=1), torch.cat([lse, tail.lse], dim=1)
-    weights = torch.softmax(lse, dim=1).unsqueeze(-1)  # every key is seen: no -inf to mind
-    merged = (weights * output).sum(dim=1).to(query.dtype)
-    return Part(merged.reshape(b, g, r, d), torch.logsumexp(lse, dim=1).reshape(b, g, r))
 
 
 def _attend_square(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Part:

@@ -1,12 +1,8 @@
-"""What a computation really costs: operations counted as they run, and peak memory."""
+"""What a computation really costs: operations counted as they run."""
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import math
-from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -70,28 +66,3 @@ def _attention_flops(func: Any, args: Any, kwargs: Any) -> int:
     else:
         pairs = b * h * q * k
     return 4 * d * pairs
-
-
-@contextlib.contextmanager
-def peak_memory(device: torch.device) -> Generator[list[int]]:
-    """A list that holds, after the block, the highest memory in bytes that was used inside it.
-
-    On CUDA this is what torch allocated; on Linux CPUs the resident set of the process, whose
-    high-water mark is reset first. It stays empty where neither can be read.
-    """
-    found: list[int] = []
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        yield found
-        found.append(torch.cuda.max_memory_allocated(device))
-        return
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        yield found
-        return
-    yield found
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            found.append(int(line.split()[1]) * 1024)

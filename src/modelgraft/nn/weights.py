@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 from collections.abc import Generator, Sequence
@@ -12,8 +13,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from modelgraft.core.errors import UnsupportedModel
+from modelgraft.core.intake import DTYPE_BITS
 
 _FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e8m0fnu)
+_FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 def non_finite(path: Path) -> list[str]:
@@ -27,6 +30,21 @@ def non_finite(path: Path) -> list[str]:
         with safe_open(file, framework="pt") as tensors:
             names += [name for name in tensors.keys() if not is_finite(tensors.get_tensor(name))]
     return names
+
+
+def weight_bytes(path: Path, dtype: torch.dtype) -> int:
+    """Bytes that the tensors of a safetensors file take when its floats are loaded as `dtype`.
+
+    Packed and integer tensors keep their own size. Only the header is read.
+    """
+    total = 0
+    with safe_open(path, framework="pt") as tensors:
+        for name in tensors.keys():
+            part = tensors.get_slice(name)
+            kind = part.get_dtype()
+            bits = 8 * dtype.itemsize if kind in _FLOATS else DTYPE_BITS[kind]
+            total += math.prod(part.get_shape()) * bits // 8
+    return total
 
 
 def refuse_non_finite(path: Path, names: Sequence[str]) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from modelgraft.methods.star_attention.config import StarConfig
-from modelgraft.methods.star_attention.evaluate.advice import advise, cost_numbers, memory_bytes
-from modelgraft.methods.star_attention.method import ModelShape, plan_blocks
+from modelgraft.methods.star_attention.evaluate.advice import advise, cost_numbers
+from modelgraft.methods.star_attention.method import ModelShape, memory_bytes, plan_blocks
 
 LLAMA_8B = ModelShape(
     parameters=6_979_588_096,

@@ -16,10 +16,11 @@ import transformers
 from modelgraft.core.errors import ConfigError, InputError, MissingExtra, UnsupportedModel
 from modelgraft.language.chat import encode
 from modelgraft.methods.star_attention import adapter, ask, encode_context, star_generate
-from modelgraft.methods.star_attention.adapter.support import check_model
+from modelgraft.methods.star_attention.adapter.support import check_model, model_shape
 from modelgraft.methods.star_attention.config import StarConfig
 from modelgraft.methods.star_attention.infer import dense_answer, generate
-from modelgraft.methods.star_attention.method import plan_blocks
+from modelgraft.methods.star_attention.method import memory_bytes, plan_blocks
+from modelgraft.nn import memory
 
 NUM = 40
 LONG = transformers.GenerationConfig(max_length=65)
@@ -171,6 +172,21 @@ def test_a_context_that_fits_is_encoded_whatever_room_is_asked_for_answers(tiny,
         assert (cache.headroom, cache.layers[0].capacity) == (room, num + room)
     text = message(ConfigError, encode_context, model, ids, headroom=-1)
     assert "headroom -1: give the tokens of query and answer" in text
+
+
+def test_a_context_that_would_not_fit_into_the_memory_is_refused(tiny, draw, monkeypatch):
+    model = tiny()
+    ids = draw(256)
+    shape = model_shape(model)
+    plan = plan_blocks(256, StarConfig(block=64))
+    needed = memory_bytes(shape, plan) - shape.weight_bytes + 256 * shape.kv_bytes
+    monkeypatch.setattr(memory, "free_memory", lambda device: int(needed / 0.9) + 2)
+    encode_context(model, ids, StarConfig(block=64))
+    monkeypatch.setattr(memory, "free_memory", lambda device: int(needed / 0.9) - 2)
+    model.model.register_forward_pre_hook(lambda *_: pytest.fail("it ran"))
+    with pytest.raises(ConfigError, match="encoding 256 tokens would need about") as refused:
+        encode_context(model, ids, StarConfig(block=64))
+    assert "--block" in str(refused.value)
 
 
 def test_a_question_too_long_is_refused_before_the_document_is_encoded(tiny, make_tokenizer):

@@ -196,8 +196,7 @@ def generate(model: Any, cache: StarCache, input_ids: Tensor, **generate_kwargs:
     start = cache.get_seq_length() if is_assisted else 0
     if start:
         kwargs["max_new_tokens"] = new_tokens  # a limit of the whole length would miss that part
-    is_padded = not bool(kwargs["attention_mask"].all())
-    with use_cache(model, cache, is_padded=is_padded):
+    with use_cache(model, cache):
         output = model.generate(input_ids[:, start:], past_key_values=cache, **kwargs)
     return torch.cat([input_ids[:, :start], output], dim=1) if start else output
 

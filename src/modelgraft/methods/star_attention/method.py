@@ -21,6 +21,8 @@ from modelgraft.methods.star_attention.config import StarConfig
 from modelgraft.nn.attention import Part, attend, merge_attention
 
 SMALL_BLOCK = 64
+# Rows of hidden states and MLP products that one layer keeps alive, in multiples of h * d.
+_ACTIVATION_ROWS = 16
 # StreamingLLM in the paper's comparison at 128K: 1000 sinks and a window of 8000 tokens.
 _STREAMING = {"sinks": 1000 / 131072, "window": 8000 / 131072}
 
@@ -286,6 +288,15 @@ def plan_cost(shape: ModelShape, plan: Plan, *, hosts: int = 1) -> Cost:
         again, cached = (0, prefix + halo) if shared else (prefix, 0)
         per_host[block.host] += _block_flops(shape, len(block) + again, cached)
     return Cost(sum(per_host), max(per_host))
+
+
+def memory_bytes(shape: ModelShape, plan: Plan, *, hosts: int = 1) -> int:
+    """Bytes one host holds at its peak: weights, its part of the cache, and one step of blocks."""
+    size = max(len(block) for block in plan.blocks)
+    own = max(sum(len(block) for block in plan.of_host(host)) for host in range(hosts))
+    working = plan.anchor + size * plan.config.blocks_per_step
+    activations = working * shape.heads * shape.head_size * _ACTIVATION_ROWS * shape.number_bytes
+    return shape.weight_bytes + own * shape.kv_bytes + activations
 
 
 def is_shareable(config: StarConfig) -> bool:

@@ -140,14 +140,6 @@ def streaming(config: StarConfig) -> Attention:
     return attention
 
 
-def causal(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any, **kwargs: Any
-) -> tuple[Tensor, None]:
-    """Exact attention of the last tokens over all keys, for rows without padding."""
-    scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
-    return attend(query, key, value, scale=scale, causal=True).output.transpose(1, 2), None
-
-
 def _ring(config: StarConfig) -> Attention:
     def attention(module: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any, **kwargs: Any):
         scale = kwargs.get("scaling") or query.shape[-1] ** -0.5

@@ -17,7 +17,6 @@ from modelgraft.core.options import flatten
 from modelgraft.core.seeds import rng_seed
 from modelgraft.methods.star_attention.adapter.blocks import (
     BlockLayer,
-    causal,
     pattern_attention,
     split_attention,
     streaming,
@@ -33,6 +32,7 @@ from modelgraft.methods.star_attention.adapter.support import (
     decoder_of,
     fitting_headroom,
     has_moving_rope,
+    model_shape,
     pinned_rope,
     supports_split_kernel,
     text_config,
@@ -43,9 +43,11 @@ from modelgraft.methods.star_attention.method import (
     Plan,
     block_size,
     is_shareable,
+    memory_bytes,
     plan_blocks,
 )
 from modelgraft.nn.hooks import use_attention
+from modelgraft.nn.memory import check_memory
 
 Kernel = Literal["auto", "split", "stock"]
 Report = Callable[[int, int, str], None]
@@ -103,6 +105,7 @@ def encode_context(
         allow_extrapolation=allow_extrapolation,
     )
     cache.hosts = hosts if size > 1 else None
+    _check_memory(model, cache)
     with pinned_rope(model, num_tokens + room):
         _Encoder(model, cache, rank).run(report)
     _check_stored(model, cache, own)
@@ -210,6 +213,30 @@ def _check_stored(model: Any, cache: StarCache, own: int) -> None:
                 "entries it was given to encode: it does not use the cache it is called with.\n"
                 "  Nothing can be answered from such an encoding; use another model."
             )
+
+
+def _check_memory(model: Any, cache: StarCache) -> None:
+    """Raise `ConfigError`, on all hosts alike, when one of them lacks the memory for its part."""
+    shape, hosts = model_shape(model), cache.hosts
+    weights_apart = replace(shape, weight_bytes=0)
+    one = memory_bytes(weights_apart, cache.plan, hosts=hosts.size if hosts is not None else 1)
+    needed = len(cache.context_ids) * (one + cache.headroom * shape.kv_bytes)
+    error = None
+    try:
+        check_memory(
+            needed,
+            model.device,
+            what=f"encoding {cache.num_tokens:,} tokens",
+            advice="Give a shorter document, a smaller block (--block) or --dtype bfloat16, or "
+            "share it among more hosts.",
+        )
+    except ConfigError as lack:
+        error = lack
+    if hosts is None:
+        if error is not None:
+            raise error
+    elif hosts.any(torch.tensor([error is not None], device=cache.context_ids.device)):
+        raise error or ConfigError("", "another host lacks the memory for its part of the context.")
 
 
 class _Encoder:
@@ -373,12 +400,11 @@ class _Encoder:
 
 
 @contextlib.contextmanager
-def use_cache(model: Any, cache: StarCache, *, is_padded: bool = True) -> Generator[None]:
+def use_cache(model: Any, cache: StarCache) -> Generator[None]:
     """Phase 2: inside the block, `model` attends to `cache` as its pattern and hosts demand.
 
     On one process, with the star pattern and ordinary RoPE, nothing is changed at all: phase 2 is
-    the model's own attention over the cached keys. Where no query `is_padded`, a CPU computes the
-    same attention in a form that keeps all cores busy for one token.
+    the model's own attention over the cached keys.
 
     Attention is set on the model as a whole, here and while encoding, so one model serves one
     thread at a time.
@@ -399,8 +425,6 @@ def use_cache(model: Any, cache: StarCache, *, is_padded: bool = True) -> Genera
             stack.enter_context(use_attention(model, attention))
         elif cache.plan.config.pattern == "streaming":
             stack.enter_context(use_attention(model, streaming(cache.plan.config)))
-        elif cache.kernel == "split" and model.device.type == "cpu" and not is_padded:
-            stack.enter_context(use_attention(model, causal))
         cache.is_in_use = True
         try:
             yield

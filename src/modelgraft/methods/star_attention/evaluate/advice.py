@@ -12,14 +12,13 @@ from modelgraft.methods.star_attention.method import (
     Plan,
     below_sixteenth,
     dense_cost,
+    memory_bytes,
     plan_blocks,
     plan_cost,
 )
 
 SMALLEST_BLOCK = 128
 BLOCK_STEP = 64
-# Rows of hidden states and MLP products that one layer keeps alive, in multiples of h * d.
-_ACTIVATION_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -28,15 +27,6 @@ class Advice:
 
     block: int
     sentences: tuple[str, ...]
-
-
-def memory_bytes(shape: ModelShape, plan: Plan, *, hosts: int = 1) -> int:
-    """Bytes one host holds at its peak: weights, its part of the cache, and one step of blocks."""
-    size = max(len(block) for block in plan.blocks)
-    own = max(sum(len(block) for block in plan.of_host(host)) for host in range(hosts))
-    working = plan.anchor + size * plan.config.blocks_per_step
-    activations = working * shape.heads * shape.head_size * _ACTIVATION_ROWS * shape.number_bytes
-    return shape.weight_bytes + own * shape.kv_bytes + activations
 
 
 def cost_numbers(

@@ -16,7 +16,7 @@ from modelgraft.methods.star_attention.adapter.encode import encode_context
 from modelgraft.methods.star_attention.config import StarConfig
 from modelgraft.methods.star_attention.infer import generate
 from modelgraft.methods.star_attention.world.haystacks import essay
-from modelgraft.nn.cost import peak_memory
+from modelgraft.nn.memory import peak_memory
 
 
 @dataclass(frozen=True)
