@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from modelgraft.core.errors import InputError
-from modelgraft.core.files import sha256_file, write_json
+from modelgraft.core.files import Lock, sha256_file, write_json
 from modelgraft.core.results import Artefact, Number, Result
 from modelgraft.core.runs import RunRecord, open_run
 from modelgraft.evaluation.report import (
@@ -342,9 +342,17 @@ def test_missing_and_broken_artefacts_are_named_and_the_others_shown(tmp_path: P
 def test_a_run_in_any_state_has_a_page(tmp_path: Path, state: str) -> None:
     run = make_run(tmp_path / state, state=state, error="InputError: chair.glb: no texture")
     (run / "result.json").unlink()
+    lock = Lock(run / "lock")
+    assert lock.acquire()
     words = Page(render_run(run)).words
     assert state in words and "chair.glb: no texture" in words
     assert "No result was written" in words
+
+
+def test_a_run_that_nobody_works_on_was_killed(tmp_path: Path) -> None:
+    words = Page(render_run(make_run(tmp_path / "run", state="running"))).words
+    assert "killed" in words and "goes on from there" in words
+    assert "still going on" not in words
 
 
 def test_broken_records_are_named_and_the_rest_is_shown(tmp_path: Path) -> None:
@@ -352,6 +360,7 @@ def test_broken_records_are_named_and_the_rest_is_shown(tmp_path: Path) -> None:
     result = json.loads((run / "result.json").read_text())
     result["numbers"][0]["value"] = "ninety"
     result["numbers"][1]["n"] = 10**400
+    result["numbers"][2]["value"] = 10**400
     result["artefacts"][0]["path"] = 7
     (run / "result.json").write_text(json.dumps(result))
     (run / "config.json").write_text("{")
@@ -362,7 +371,7 @@ def test_broken_records_are_named_and_the_rest_is_shown(tmp_path: Path) -> None:
     assert "the artefact 7 is malformed" in words
     assert "config.json:1: not valid JSON" in words
     assert "a plot shows values up to 1e+100" in words
-    assert "answer NLL" in words
+    assert f"the number {result['numbers'][2]['name']!r} is malformed" in words
 
 
 def test_values_that_are_not_finite_read_as_not_measured(tmp_path: Path) -> None:

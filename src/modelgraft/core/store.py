@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from modelgraft.core.errors import InputError, ModelgraftError, Unavailable
+from modelgraft.core.errors import ConfigError, InputError, ModelgraftError, Unavailable
 from modelgraft.core.files import (
     Lock,
     atomic_folder,
@@ -95,14 +95,18 @@ class Finding:
 def home() -> Path:
     """The folder for what is fetched or built: MODELGRAFT_HOME, else the user's cache folder."""
     if own := os.environ.get("MODELGRAFT_HOME"):
-        return Path(own).expanduser().absolute()
+        try:
+            return Path(own).expanduser().absolute()
+        except RuntimeError as error:
+            raise ConfigError("", f"MODELGRAFT_HOME={own}: {error}") from None
     cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (cache if cache.is_absolute() else Path.home() / ".cache") / "modelgraft"
 
 
 def to_stderr(text: str) -> None:
     """The default `report`: a line on standard error."""
-    print(text, file=sys.stderr)
+    with contextlib.suppress(OSError):  # a closed stream must not end what it tells of
+        print(text, file=sys.stderr)
 
 
 def assets() -> dict[str, Asset]:

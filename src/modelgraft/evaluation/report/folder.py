@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from modelgraft.core.attempts import was_killed
 from modelgraft.core.card import find_cards
 from modelgraft.core.errors import InputError
 from modelgraft.core.results import Number, Result
@@ -72,7 +73,7 @@ def read_run(folder: Path) -> SavedRun:
     curves = _read_curves(folder, problems)
     return SavedRun(
         folder=folder,
-        state=_text(record.get("state")) or "unknown",
+        state=_state(record, folder),
         command=_command(record.get("command")),
         **_names(record, folder),
         facts=_facts(record, folder),
@@ -106,6 +107,13 @@ def moment(stamp: Any) -> str:
         return _text(stamp)
     zone = f" {when.tzname()}" if when.tzinfo else ""
     return f"{when.day} {when:%b %Y, %H:%M}{zone}"
+
+
+def _state(record: dict[str, Any], folder: Path) -> str:
+    state = record.get("state")
+    if state == "running" and was_killed(folder):
+        return "killed"
+    return _text(state) or "unknown"
 
 
 def _names(record: dict[str, Any], folder: Path) -> dict[str, str]:
@@ -183,7 +191,7 @@ def _is_sound(number: Number) -> bool:
         isinstance(number.name, str)
         and isinstance(number.unit, str)
         and number.better in ("higher", "lower")
-        and all(end is None or isinstance(end, (int, float)) for end in ends)
+        and all(end is None or isinstance(end, float) or is_number(end) for end in ends)
         and (number.n is None or (isinstance(number.n, int) and is_number(number.n)))
     )
 

@@ -173,7 +173,7 @@ class PlanConfig(StarConfig, ModelOptions):
     """What an encoding would cost, without running it."""
 
     tokens: int = opt(help="Length of the context.", positional=True, min=1, unit="tokens")
-    hosts: int = opt(1, "Processes that share the context.", min=1)
+    hosts: int = opt(1, "Processes that share the context.", min=1, max=65_536)
     memory_gb: float | None = opt(
         None, "Memory of one host; the advice stays within it.", min=0.001
     )

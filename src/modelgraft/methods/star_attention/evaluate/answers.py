@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from modelgraft.core.errors import ModelgraftError
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.evaluation.report import Turn, save_trace
@@ -89,7 +90,12 @@ def encode_or_load(
     seconds = time.perf_counter() - start
     run.log("encoded", tokens=cache.num_tokens, seconds=round(seconds, 3))
     if config.cache is not None:
-        save_cache(cache, model, config.cache, tokenizer=tokenizer)
+        try:
+            save_cache(cache, model, config.cache, tokenizer=tokenizer)
+        except ModelgraftError:
+            if not config.cache.exists():
+                raise
+            run.log("cache", note=f"another run saved {config.cache} meanwhile; it is kept")
     return cache, seconds
 
 
