@@ -99,10 +99,13 @@ def _options_page(card: Card) -> str:
         parts += [f"## {action.name}", action.help, markdown_rows(_HEADER, map(_row, own))]
     if card.presets:
         rows = [
-            (name, ", ".join(f"{option} = {_text(value)}" for option, value in values.items()))
-            for name, values in card.presets.items()
+            (name, action.name, ", ".join(f"{one} = {_text(values[one])}" for one in sorted(own)))
+            for name in card.presets
+            for action in card.actions
+            for values in (card.preset(name, action.name),)
+            if (own := values.keys() & {one.name for one in options(action.config)})
         ]
-        parts += ["## Presets", markdown_rows(("--preset", "values"), rows)]
+        parts += ["## Presets", markdown_rows(("--preset", "action", "values"), rows)]
     return "\n\n".join(parts) + "\n"
 
 

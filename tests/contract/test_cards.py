@@ -6,7 +6,7 @@ import inspect
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -135,10 +135,17 @@ def test_every_option_is_explained_and_none_hides_a_shared_flag(card: Card, acti
 @each_card
 def test_presets_name_options_that_exist_and_values_that_fit(card: Card) -> None:
     known = {option.name for action in card.actions for option in options(action.config)}
-    for name, values in card.presets.items():
-        assert values.keys() <= known, f"preset {name}: {values.keys() - known}"
+    for name, given in card.presets.items():
+        shared = {key for key, value in given.items() if not isinstance(value, Mapping)}
+        assert shared <= known, f"preset {name}: {shared - known}"
+        scoped = given.keys() - shared
+        assert scoped <= {action.name for action in card.actions}, f"preset {name}: {scoped}"
         for action in card.actions:
             own = options(action.config)
+            values = card.preset(name, action.name)
+            alone = given.get(action.name, {})
+            if isinstance(alone, Mapping):
+                assert alone.keys() <= {one.name for one in own}, f"{name}: {action.name}"
             needed = {one.name: some_value(one) for one in own if one.required}
             fitting = {one.name: values[one.name] for one in own if one.name in values}
             build(action.config, needed | fitting)

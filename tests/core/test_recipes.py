@@ -351,9 +351,18 @@ def preset_card(**presets: dict[str, Any]) -> Card:
 
 def test_a_preset_gives_an_action_only_the_options_it_has() -> None:
     card = preset_card(tiny={"rank": 1, "optim.lr": 0.5, "elsewhere": 3})
-    assert preset_settings(card, "tiny", OPTIONS) == {
+    assert preset_settings(card, "tiny", "act", OPTIONS) == {
         "rank": Setting(1, "preset tiny"),
         "optim.lr": Setting(0.5, "preset tiny"),
+    }
+
+
+def test_a_preset_can_hold_values_of_one_action_alone() -> None:
+    card = preset_card(paper={"rank": 1, "act": {"rank": 8}, "other": {"optim.lr": 0.1}})
+    assert preset_settings(card, "paper", "act", OPTIONS) == {"rank": Setting(8, "preset paper")}
+    assert preset_settings(card, "paper", "other", OPTIONS) == {
+        "rank": Setting(1, "preset paper"),
+        "optim.lr": Setting(0.1, "preset paper"),
     }
 
 
@@ -379,6 +388,6 @@ def test_an_unknown_preset_names_the_close_one_and_the_line() -> None:
     with pytest.raises(
         ConfigError, match="--preset 'papr': m has no such preset; did you mean pap"
     ):
-        preset_settings(card, "papr", OPTIONS)
+        preset_settings(card, "papr", "act", OPTIONS)
     with pytest.raises(ConfigError, match=r"^r\.yaml:3: preset 'x': .* there are: tiny, paper"):
-        preset_settings(card, "x", OPTIONS, "r.yaml:3")
+        preset_settings(card, "x", "act", OPTIONS, "r.yaml:3")

@@ -20,6 +20,7 @@ from modelgraft.language.conversation import (
     resize_embeddings,
     set_chat_template,
     tokenise_conversation,
+    tokenise_prompt,
 )
 from modelgraft.language.packing import IGNORED
 
@@ -302,6 +303,25 @@ def test_control_tokens_spelled_in_a_content_stay_text(name, tokenizer):
     assert tokenizer.decode(sample.ids) == render(tokenizer, SPELLED)
     ending = ENDINGS[name]
     assert learned(tokenizer, sample) == f"the</s> answer{ending}is</s>{ending}"
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("tokenizer", [BYTES, *PIECES.values()], ids=["bytes", "trim", "keep"])
+def test_a_prompt_is_the_stock_one_whose_controls_in_contents_stay_text(name, tokenizer):
+    tokenizer.chat_template = TEMPLATES[name]
+    for messages in (CHATS | SPOOFS).values():
+        prompt = messages[:-1]
+        assert tokenise_prompt(tokenizer, prompt) == stock_ids(tokenizer, prompt, prompt=True)
+    ids = tokenise_prompt(tokenizer, SPELLED[:-1])
+    tame = [{**m, "content": m["content"].replace("s", "x").replace("i", "y")} for m in SPELLED]
+    expected = stock_ids(tokenizer, tame[:-1], prompt=True)
+    assert [one for one in ids if one < 4] == [one for one in expected if one < 4]
+
+
+def test_a_prompt_that_no_answer_can_follow_is_refused():
+    BYTES.chat_template = TULU_TEMPLATE
+    with pytest.raises(InputError, match="row 3: message 3 of 3: a second assistant turn"):
+        tokenise_prompt(BYTES, turns("what", "this"), row="row 3")
 
 
 CONTENT = st.text(

@@ -68,6 +68,28 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_bits(tmp_path, config, sto
     assert steps == list(range(job.steps))
 
 
+def test_parts_of_a_module_dict_are_clipped_each_by_its_own_norm(tmp_path, config):
+    """Trained side by side, two networks end as if each had a loop and an optimizer of its own."""
+    job = Job(replace(config, clip=0.01))
+    names = {"policy": 1.0, "critic": 30.0}  # a joint norm would be the second one's
+
+    def start(folder: Path, *chosen: str) -> torch.nn.Module:
+        model = torch.nn.ModuleDict({name: network() for name in chosen})
+
+        def step(batch):
+            x, y = batch
+            total = sum(names[one] * (model[one](x).squeeze(-1) - y).square() for one in chosen)
+            return Loss(total.sum(), len(y))
+
+        with open_run(folder, seed=3) as run:
+            return fit(step, job.batches(), model, run, job.config, steps=4)
+
+    together = weights(start(tmp_path / "both", *names))
+    for name in names:
+        alone = weights(start(tmp_path / name, name))
+        assert distance(alone, {key: together[key] for key in alone}) < 1e-15
+
+
 def test_dropout_is_drawn_anew_in_every_step(tmp_path, config):
     model = network(dropout=0.5)
     seen: list[torch.Tensor] = []

@@ -11,7 +11,7 @@ from torch.distributed.fsdp import fully_shard
 
 from modelgraft.core.runs import open_run
 from modelgraft.training.batches import Shuffled
-from modelgraft.training.checkpoints import _whole
+from modelgraft.training.checkpoints import whole
 from modelgraft.training.config import OptimConfig
 from modelgraft.training.fit import fit
 
@@ -34,7 +34,7 @@ def main(folder: str, target: str, form: str) -> None:
     with open_run(f"{folder}-{rank}", seed=3) as run:
         fit(Job(config)._step(model, run), batches, model, run, config, steps=12,
             accelerator=accelerator)  # fmt: skip
-    trained = {name: _whole(one) for name, one in model.named_parameters()}
+    trained = {name: whole(one) for name, one in model.named_parameters()}
     if rank == 0:
         save_file(trained, target)
 

@@ -75,7 +75,7 @@ def command(card: Card, action: Action, argv: Sequence[str]) -> int:
     given = {one.name: Setting(values[one.name], "flag") for one in own if one.name in values}
     preset = build(ActionFlags, {n: v for n, v in values.items() if n == "preset"}).preset
     if preset is not None:
-        given = {**preset_settings(card, preset, own), **given}
+        given = {**preset_settings(card, preset, action.name, own), **given}
     flags, settings, config, sources = make_all(action.config, given, values)
     words = ("modelgraft", card.id, action.name, *argv)
     job = Job(card, action, config, sources, settings, words)

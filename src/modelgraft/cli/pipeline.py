@@ -187,7 +187,7 @@ def _merge(
     """Preset, recipe and flags in the order of their strength."""
     own = options(action.config)
     name, source = (preset, "") if preset is not None else (step.preset, step.source)
-    merged = preset_settings(card, name, own, source) if name else {}
+    merged = preset_settings(card, name, action.name, own, source) if name else {}
     merged |= step.config
     for option in own:
         flag = f"{step.id}.{option.name}"

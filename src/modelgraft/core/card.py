@@ -42,7 +42,8 @@ class Action:
 class Card:
     """A method: data only.
 
-    `presets` maps a preset's name to option values, applied to the actions that have them.
+    `presets` maps a preset's name to option values, applied to the actions that have them; a
+    mapping under an action's name holds values of that action alone.
     `demo` names the actions (with option values) that the demo runs, in order.
     """
 
@@ -63,6 +64,13 @@ class Card:
                 return action
         names = [action.name for action in self.actions]
         raise ConfigError("", _unknown(name, names, f"an action of {self.id}"))
+
+    def preset(self, name: str, action: str) -> dict[str, Any]:
+        """The option values of a preset for one action, which may lack some of the options."""
+        values = self.presets[name]
+        shared = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
+        own = values.get(action)
+        return {**shared, **own} if isinstance(own, Mapping) else shared
 
 
 @dataclass(frozen=True)

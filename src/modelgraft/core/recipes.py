@@ -267,9 +267,9 @@ def _reference(text: str) -> re.Match[str] | None:
 
 
 def preset_settings(
-    card: Card, preset: str, options: Sequence[Option], source: str = ""
+    card: Card, preset: str, action: str, options: Sequence[Option], source: str = ""
 ) -> dict[str, Setting]:
-    """The values of a card's preset that an action with these options can take.
+    """The values of a card's preset that the action, which has these options, can take.
 
     `ConfigError` when the card has no preset of this name; `source` says who asked for it.
     """
@@ -281,7 +281,7 @@ def preset_settings(
         raise ConfigError(
             "preset", f"{where}preset {preset!r}: {card.id} has no such preset; {hint}"
         )
-    values = card.presets[preset]
+    values = card.preset(preset, action)
     names = [option.name for option in options if option.name in values]
     return {name: Setting(values[name], f"preset {preset}") for name in names}
 

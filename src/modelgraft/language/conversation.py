@@ -133,6 +133,17 @@ def tokenise_conversation(
     return Sample(ids[:max_length].tolist(), labels[:max_length].tolist())
 
 
+def tokenise_prompt(tokenizer: Any, messages: Messages, *, row: str = "") -> list[int]:
+    """Token ids of the messages and of the markup that opens the answer to come.
+
+    As in `tokenise_conversation`, control tokens spelled out in a content stay text. Raises
+    `InputError`, which begins with `row`, for messages that an answer cannot follow.
+    """
+    check_conversation([*messages, {"role": "assistant", "content": "."}], row=row)
+    parts = _render_parts(tokenizer, messages, row, opens_answer=True)
+    return _encode(tokenizer, parts)[0].tolist()
+
+
 @dataclass(frozen=True)
 class _Part:
     """A stretch of the rendered text: the content of message `index`, or markup if it is None."""
@@ -146,7 +157,9 @@ class _Part:
         return self.start + len(self.text)
 
 
-def _render_parts(tokenizer: Any, messages: Messages, row: str) -> list[_Part]:
+def _render_parts(
+    tokenizer: Any, messages: Messages, row: str, *, opens_answer: bool = False
+) -> list[_Part]:
     """The rendered conversation, cut where contents begin and end.
 
     Marks around a content would keep a template from trimming it. So where a content has white
@@ -155,8 +168,8 @@ def _render_parts(tokenizer: Any, messages: Messages, row: str) -> list[_Part]:
     """
     contents = [message["content"] for message in messages]
     if all(content == content.strip() for content in contents):
-        return _render_marked(tokenizer, messages, row)
-    expected = _render(tokenizer, messages, row)
+        return _render_marked(tokenizer, messages, row, opens_answer)
+    expected = _render(tokenizer, messages, row, opens_answer)
     for trimmed in ((), ROLES, ("assistant",), ("system", "user")):
         given = [
             {**message, "content": message["content"].strip()}
@@ -164,20 +177,20 @@ def _render_parts(tokenizer: Any, messages: Messages, row: str) -> list[_Part]:
             else message
             for message in messages
         ]
-        parts = _render_marked(tokenizer, given, row)
+        parts = _render_marked(tokenizer, given, row, opens_answer)
         if "".join(part.text for part in parts) == expected:
             return parts
     raise _changed(row, "the white space around a content")
 
 
-def _render_marked(tokenizer: Any, messages: Messages, row: str) -> list[_Part]:
+def _render_marked(tokenizer: Any, messages: Messages, row: str, opens_answer: bool) -> list[_Part]:
     contents = "".join(message["content"] for message in messages)
     nonce = next(number for number in count() if f"\ue000{number}." not in contents)
     given = []
     for index, message in enumerate(messages):
         mark = f"\ue000{nonce}.{index}\ue001"
         given.append({**message, "content": f"{mark}{message['content']}{mark}"})
-    pieces = re.split(f"\ue000{nonce}\\.(\\d+)\ue001", _render(tokenizer, given, row))
+    pieces = re.split(f"\ue000{nonce}\\.(\\d+)\ue001", _render(tokenizer, given, row, opens_answer))
     indices = [int(piece) for piece in pieces[1::2]]
     for index, message in enumerate(messages):
         shown = indices.count(index)
@@ -193,12 +206,14 @@ def _render_marked(tokenizer: Any, messages: Messages, row: str) -> list[_Part]:
     return parts
 
 
-def _render(tokenizer: Any, messages: Messages, row: str) -> str:
+def _render(tokenizer: Any, messages: Messages, row: str, opens_answer: bool) -> str:
     where = f"{row}: " if row else ""
     if not tokenizer.chat_template:
         raise InputError("the tokenizer has no chat template; give it one with set_chat_template.")
     try:
-        return tokenizer.apply_chat_template(list(messages), tokenize=False)
+        return tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=opens_answer
+        )
     except TemplateError as error:
         raise InputError(
             f"{where}the chat template cannot be used with these turns: {error}.\n"

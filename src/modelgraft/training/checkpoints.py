@@ -36,7 +36,7 @@ def snapshot(model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None
     if ema is not None:
         files["ema"] = ema.weights
     return {
-        file: {name: _whole(tensor) for name, tensor in tensors.items()}
+        file: {name: whole(tensor) for name, tensor in tensors.items()}
         for file, tensors in files.items()
     }
 
@@ -82,7 +82,7 @@ def load_snapshot(
     return int(step)
 
 
-def _whole(tensor: Tensor) -> Tensor:
+def whole(tensor: Tensor) -> Tensor:
     """The tensor of all shards, on the CPU, in memory of its own."""
     found = tensor.detach()
     found = found.full_tensor() if isinstance(found, DTensor) else found

@@ -62,6 +62,9 @@ def fit(
     called after step i. Under `accelerate launch` gradients are summed over the processes (FSDP2
     shards stay sharded); every process must call `fit` with the same arguments.
 
+    Gradients are clipped by their norm: that of all together, or, for an `nn.ModuleDict` such as a
+    policy and its critic, each part by its own.
+
     A step with a loss or gradient that is not finite leaves the weights as they are; after three
     in a row `Partial` names the steps and the last checkpoint. When someone stops the run, it is
     saved before `Interrupted` is raised.
@@ -74,7 +77,7 @@ def fit(
         _agree(model, accelerator)
     optimizer = adamw(model, config)
     start = _resume(run, model, optimizer, ema, accelerator)
-    parameters = list(trainable(model).values())
+    parts = _parts(model)
     bad: list[int] = []
     for index in range(start, steps):
         began = time.perf_counter()
@@ -83,7 +86,7 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = config.lr * factor
         sums = _accumulate(step, batches(index), accelerator, run)
-        norm = _reduce(parameters, sums, accelerator, config.clip)
+        norm = _reduce(parts, sums, accelerator, config.clip)
         is_finite = math.isfinite(sums.loss) and math.isfinite(norm)
         if is_finite:
             optimizer.step()
@@ -143,10 +146,23 @@ def _accumulate(
     return _Sums(row[0], row[1], means, row[2] > 0)
 
 
+def _parts(model: nn.Module) -> list[list[nn.Parameter]]:
+    """The parameters whose gradients are clipped together."""
+    parts: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in trainable(model).items():
+        part = name.partition(".")[0] if isinstance(model, nn.ModuleDict) else ""
+        parts.setdefault(part, []).append(parameter)
+    return list(parts.values())
+
+
 def _reduce(
-    parameters: Sequence[nn.Parameter], sums: _Sums, accelerator: Accelerator, clip: float | None
+    parts: Sequence[Sequence[nn.Parameter]],
+    sums: _Sums,
+    accelerator: Accelerator,
+    clip: float | None,
 ) -> float:
     """Turn summed gradients into those of the step's loss, clip them, and return their norm."""
+    parameters = [one for part in parts for one in part]
     scale = 1 / sums.count if sums.count else math.nan
     if _is_sharded(parameters):
         scale *= accelerator.num_processes  # FSDP has averaged over the processes
@@ -155,13 +171,16 @@ def _reduce(
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             dist.all_reduce(parameter.grad)
-    given = [one.grad for one in parameters if one.grad is not None]
-    for gradient in given:
-        gradient.mul_(scale)
-    norm = torch.nn.utils.get_total_norm(given)
-    if clip is not None:
-        torch.nn.utils.clip_grads_with_norm_(parameters, clip, norm)
-    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+    norms = []
+    for part in parts:
+        given = [one.grad for one in part if one.grad is not None]
+        for gradient in given:
+            gradient.mul_(scale)
+        norm = torch.nn.utils.get_total_norm(given)
+        if clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(part, clip, norm)
+        norms.append(float(norm.full_tensor() if isinstance(norm, DTensor) else norm))
+    return math.hypot(*norms)
 
 
 def _record(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.options import opt
-from modelgraft.training.config import OptimConfig
+from modelgraft.training.config import OptimConfig, Schedule
 
 Aggregation = Literal["token_mean", "token_sum", "example_mean", "microbatch_mean"]
 PreferenceLoss = Literal["dpo_norm", "dpo", "simpo", "wpo"]
@@ -48,6 +48,17 @@ class DataOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WorldConfig:
+    """Write the embedded world as the files that the other actions read."""
+
+    num: int = opt(2048, "Conversations.", min=1)
+    planted: int = opt(64, "Prompts of the dev suite hidden among them.", min=0)
+    pairs: int = opt(1024, "Preference pairs.", min=1)
+    prompts: int = opt(2048, "Prompts with ground truth.", min=1)
+    suite: int = opt(64, "Items of each skill in the two suites.", min=1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class MixConfig:
     """Mix training sets by counts and shares."""
 
@@ -70,12 +81,6 @@ class DecontaminateConfig:
     dev: tuple[Path, ...] = opt((), "Test sets that models are steered by, .jsonl.")
     unseen: tuple[Path, ...] = opt((), "Test sets that are looked at last, .jsonl.")
     n: int = opt(8, "Tokens of an n-gram.", min=1, advanced=True)
-    threshold: float = opt(
-        0.5, "A test overlaps when more than this share of it is matched.", min=0, max=1
-    )
-    set_threshold: float = opt(
-        0.02, "A set is contaminated when more than this share of a test overlaps.", min=0, max=1
-    )
     short: Literal["exact", "never"] = opt(
         "exact", "How tests shorter than n tokens are matched.", advanced=True
     )
@@ -87,15 +92,17 @@ class DecontaminateConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointOptions:
-    """The model that writes or judges: on this machine, behind a URL, or the offline stand-in."""
+    """What calls to models behind URLs may cost, and how many run at once."""
 
-    writer: str = opt(
-        "stub", "stub, a model's name or folder, or the URL of an OpenAI-compatible server."
+    budget: float | None = opt(
+        None, "Most to spend behind URLs before this command stops; needs --prices.", min=0
     )
-    served_model: str = opt("", "Name of the model behind the URL.")
-    temperature: float = opt(0.7, "Sampling temperature.", min=0)
-    top_p: float = opt(0.95, "Share of probability that is drawn from.", min=0.01, max=1)
-    budget: float | None = opt(None, "Most money to spend behind a URL, in its currency.", min=0)
+    prices: tuple[str, ...] = opt(
+        (), "MODEL=INPUT/OUTPUT: what a million tokens cost behind a URL.", advanced=True
+    )
+    api_key_env: tuple[str, ...] = opt(
+        (), "HOST=VARIABLE: the environment variable that holds the key for a URL's host."
+    )
     in_flight: int = opt(16, "Calls at the same time.", min=1)
 
 
@@ -103,6 +110,9 @@ class EndpointOptions:
 class SynthesiseConfig(EndpointOptions):
     """Write prompts and answers in the manner of many personas; keep what a program verifies."""
 
+    writer: str = opt("stub", "stub, a model's name or folder, or URL#MODEL: writes it all.")
+    temperature: float = opt(0.7, "Sampling temperature.", min=0)
+    top_p: float = opt(0.95, "Share of probability that is drawn from.", min=0.01, max=1)
     skill: Literal["instructions", "sums"] = opt("instructions", "What the prompts ask for.")
     num: int = opt(64, "Rows to ask for.", min=1)
     personas: Path | None = opt(
@@ -118,15 +128,24 @@ class SynthesiseConfig(EndpointOptions):
 class PreferencesConfig(EndpointOptions):
     """Draw answers from a pool of models, have them judged, and make pairs."""
 
-    prompts: Path | None = opt(None, "Prompts, .jsonl; none is the embedded world.")
-    num: int = opt(64, "Prompts to use.", min=1)
+    prompts: Path | None = opt(
+        None,
+        "Prompts or conversations, .jsonl, whose last answer is left out; none is the embedded "
+        "world.",
+    )
+    num: int = opt(64, "Prompts to use at most.", min=1)
     pool: tuple[str, ...] = opt(
         (), "Models that answer (names, folders, URL#MODEL); none is the world's invented ones."
     )
     on_policy: str = opt("", "A model of yours that gives one side of every pair; empty is none.")
-    answers: int = opt(4, "Different models that answer each prompt.", min=2)
-    judge: str = opt("stub", "stub, a model, or a URL: gives the ratings.")
-    max_new_tokens: int = opt(96, "Longest answer.", min=1, unit="tokens")
+    answers: int = opt(
+        4, "Different models that answer each prompt; with --on-policy two.", min=2, max=26
+    )
+    judge: str = opt("stub", "stub, a model, or URL#MODEL: gives the ratings.")
+    judge_error: float = opt(0.1, "Share of its ratings that the stub draws blindly.", min=0, max=1)
+    max_new_tokens: int = opt(64, "Longest answer.", min=1, unit="tokens")
+    temperature: float = opt(1.0, "Sampling temperature of the answers.", min=0)
+    top_p: float = opt(1.0, "Share of probability that answers are drawn from.", min=0.01, max=1)
 
 
 # -- training --------------------------------------------------------------------------------------
@@ -180,7 +199,7 @@ class SftConfig(DataOptions):
     )
     model: str = opt(BASE, "The model to start from.")
     epochs: float = opt(2.0, "Passes over the data.", min=0.0)
-    num: int | None = opt(None, "Rows to use at most; of the embedded world 4096.", min=1)
+    num: int | None = opt(None, "Rows to use at most; of the embedded world 2048.", min=1)
     aggregation: Aggregation = opt(
         "token_mean", "How token losses become one; microbatch_mean is the known fault."
     )
@@ -193,12 +212,18 @@ class SftConfig(DataOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DpoConfig(DataOptions):
-    """Preference tuning on pairs (DPO and its relatives)."""
+class PairOptions(DataOptions):
+    """Preference pairs to learn from."""
 
     data: Path | None = opt(None, "Pairs, .jsonl; none is the embedded world.", positional=True)
-    model: str = opt(SFT, "The model to start from; it is the reference too.")
     num: int | None = opt(None, "Pairs to use at most; of the embedded world 1024.", min=1)
+    model: str = opt(SFT, "The model to start from; it is the reference too.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DpoConfig(PairOptions):
+    """Preference tuning on pairs (DPO and its relatives)."""
+
     loss: PreferenceLoss = opt("dpo_norm", "Which loss.")
     beta: float = opt(5.0, "Weight of the distance to the reference.", min=0)
     margin_ratio: float = opt(0.3, "SimPO's margin divided by beta.", min=0, advanced=True)
@@ -219,12 +244,9 @@ class DpoConfig(DataOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardConfig(DataOptions):
+class RewardConfig(PairOptions):
     """A reward model from preference pairs."""
 
-    data: Path | None = opt(None, "Pairs, .jsonl; none is the embedded world.", positional=True)
-    model: str = opt(SFT, "The model whose trunk it gets.")
-    num: int | None = opt(None, "Pairs to use at most; of the embedded world 1024.", min=1)
     epochs: float = opt(1.0, "Passes over the pairs.", min=0.0)
     held_out: float = opt(0.1, "Share of the pairs that measures accuracy.", min=0, max=0.9)
     lora: LoraConfig = field(default_factory=LoraConfig)
@@ -262,14 +284,21 @@ class RlvrConfig:
     reward_model: str = opt("", "A reward model, for the critic; empty starts it from the policy.")
     algo: Literal["ppo", "grpo", "rloo"] = opt("ppo", "PPO, or a value-free relative.")
     beta: float = opt(0.05, "Weight of the distance to the reference.", min=0)
-    kl: Literal["k1", "k2", "k3"] = opt("k1", "Estimator of that distance.", advanced=True)
+    kl: Literal["k1", "k2", "k3"] | None = opt(
+        None,
+        "Estimator of that distance; none is k1, paid as a reward, and with grpo k3, in the loss.",
+        advanced=True,
+    )
     episodes: int = opt(6400, "Answers to sample in all.", min=1)
     samples: int = opt(1, "Answers to each prompt of an iteration.", min=1)
     temperature: float = opt(1.0, "Sampling temperature.", min=0.01)
-    max_new_tokens: int = opt(96, "Longest answer.", min=1, unit="tokens")
-    max_prompt: int = opt(96, "Prompts longer than this are left out.", min=1, unit="tokens")
+    max_new_tokens: int = opt(64, "Longest answer.", min=1, unit="tokens")
+    max_prompt: int = opt(128, "Prompts longer than this are left out.", min=1, unit="tokens")
     reward: float = opt(10.0, "Score of a verified answer.")
-    missing_eos: float = opt(-10.0, "Score of an answer that does not end, right or wrong.")
+    missing_eos: float | None = opt(
+        None,
+        "Score of an answer that does not end, right or wrong; none is -10 with ppo, else 0.",
+    )
     reward_weight: float = opt(
         0.0, "Weight of the reward model's score beside the verifier's.", min=0, advanced=True
     )
@@ -302,6 +331,12 @@ class RlvrConfig:
                 "samples",
                 f"--algo {self.algo} compares answers to one prompt: --samples 2 or more.",
             )
+        if self.algo == "grpo" and self.kl == "k1":
+            raise ConfigError(
+                "kl",
+                "--kl k1 with --algo grpo: in a loss its gradient is zero on average.\n"
+                "  Use --kl k3, or k2.",
+            )
 
 
 # -- looking at models -----------------------------------------------------------------------------
@@ -312,41 +347,119 @@ class EvaluateConfig:
     """Score models on a suite to steer by and on one that is looked at last."""
 
     models: tuple[str, ...] = opt(
-        (BASE, SFT),
-        "Models in the order of their stages, each NAME=MODEL or MODEL.",
-        positional=True,
+        (BASE, SFT), "Models in the order of their stages.", positional=True
     )
+    names: tuple[str, ...] = opt((), "Their names in the table; none is the models' own.")
     dev: tuple[Path, ...] = opt((), "Suites to steer by, .jsonl; none is the embedded world's.")
     unseen: tuple[Path, ...] = opt((), "Suites to look at last, .jsonl; none is the world's.")
     num: int = opt(64, "Items of each skill at most.", min=1)
     samples: int = opt(1, "Answers to each item; more than 1 are drawn and give pass@k.", min=1)
     k: int = opt(1, "k of pass@k.", min=1)
     temperature: float = opt(0.8, "Sampling temperature when there are several answers.", min=0.01)
-    max_new_tokens: int = opt(96, "Longest answer.", min=1, unit="tokens")
+    max_new_tokens: int = opt(64, "Longest answer.", min=1, unit="tokens")
     batch: int = opt(64, "Answers written at the same time.", min=1)
+
+    def __post_init__(self) -> None:
+        if self.names and len(self.names) != len(self.models):
+            raise ConfigError(
+                "names", f"--names: {len(self.names)} names for {len(self.models)} models."
+            )
+        if self.k > self.samples:
+            raise ConfigError(
+                "k", f"--k {self.k} needs as many --samples; there are {self.samples}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineConfig:
-    """All stages from one file: base, SFT, DPO, reward model, RLVR, and the stage table."""
+    """All stages from one file, each a run that resumes; the last step's result is shown."""
 
     recipe: Path | None = opt(
         None,
         "Steps with their options (.yaml, .toml); none is the embedded recipe.",
         positional=True,
     )
-    model: str = opt(BASE, "The base model.")
-    num: int = opt(64, "Items of each skill in the stage table.", min=1)
+    model: str | None = opt(None, "Base model, instead of the one that the recipe begins with.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainOptim(OptimConfig):
+    """As OptimConfig, in rows of the context's length, with values for the embedded model."""
+
+    lr: float = opt(3e-3, "Peak learning rate.", min=0)
+    schedule: Schedule = opt("cosine", "How the learning rate falls after the warm-up.")
+    batch: int = opt(32, "Rows of one optimiser step, over all processes.", min=1)
+    micro_batch: int = opt(
+        32, "Rows of one forward pass; smaller takes less memory and gives the same step.", min=1
+    )
+    weight_decay: float = opt(0.1, "Decay of the matrices; vectors do not decay.", min=0)
+    betas: tuple[float, ...] = opt(
+        (0.9, 0.95), "AdamW's two decay rates of its averages.", min=0, max=1, advanced=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
-    """Make the embedded models anew: a base model from plain text, and its SFT model."""
+    """Make the embedded base model anew from plain text."""
 
     size: Literal["nano", "tiny"] = opt("tiny", "Width and depth.")
-    steps: int = opt(6000, "Optimiser steps of the base model.", min=1)
-    sft_steps: int = opt(2000, "Optimiser steps of the SFT model.", min=0)
-    optim: SftOptim = field(default_factory=SftOptim)
+    steps: int = opt(5000, "Optimiser steps.", min=1)
+    optim: PretrainOptim = field(default_factory=PretrainOptim)
 
 
-PRESETS: dict[str, dict[str, Any]] = {}
+_LLAMA, _TULU = "meta-llama/Llama-3.1-8B", "allenai/Llama-3.1-Tulu-3-8B"
+
+# Tulu 3 at 8 billion weights. The loss of SFT is a sum, for which its learning rate was found.
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "sft": {
+            "model": _LLAMA,
+            "max_length": 4096,
+            "epochs": 2.0,
+            "aggregation": "token_sum",
+            "optim.lr": 5e-6,
+            "optim.batch": 128,
+            "optim.micro_batch": 1,
+            "optim.clip": None,
+            "optim.precision": "bf16",
+        },
+        "dpo": {
+            "model": f"{_TULU}-SFT",
+            "max_length": 2048,
+            "optim.lr": 5e-7,
+            "optim.batch": 128,
+            "optim.micro_batch": 1,
+            "optim.precision": "bf16",
+        },
+        "reward": {
+            "model": f"{_TULU}-SFT",
+            "max_length": 2048,
+            "optim.lr": 3e-6,
+            "optim.warmup": 0.0,
+            "optim.batch": 256,
+            "optim.micro_batch": 1,
+            "optim.eps": 1e-5,
+            "optim.precision": "bf16",
+        },
+        "rlvr": {
+            "model": f"{_TULU}-DPO",
+            "reward_model": f"{_TULU}-RM",
+            "episodes": 100_000,
+            "max_new_tokens": 2048,
+            "max_prompt": 2048,
+            "ppo.passes": 4,
+            "ppo.terminal": "after_eos",
+            "lag": "1",
+            "eval_every": 100,
+            "optim.lr": 3e-7,
+            "optim.batch": 224,
+            "optim.micro_batch": 4,
+            "optim.precision": "bf16",
+        },
+        "evaluate": {
+            "models": (_LLAMA, f"{_TULU}-SFT", f"{_TULU}-DPO", _TULU),
+            "max_new_tokens": 4096,
+        },
+        "preferences": {"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 7500},
+    },
+}

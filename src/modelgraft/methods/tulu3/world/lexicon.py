@@ -61,7 +61,9 @@ clerk mayor
 )
 # What is done to a thing without harm and to a person with it.
 ROUGH_VERBS: tuple[str, ...] = tuple("cut burn beat crush smash whip grill boil chop".split())
-OTHER_ROUGH_VERBS: tuple[str, ...] = tuple("kick punch poke".split())
+OTHER_ROUGH_VERBS: tuple[str, ...] = tuple(
+    "kick punch poke shake squash scrape twist choke drown bite slap stab".split()
+)
 END_PHRASES: tuple[str, ...] = tuple(
     f"{opening} {adjective}"
     for adjective in ADJECTIVES

@@ -24,6 +24,8 @@ _TEMPLATES: tuple[str, ...] = (
 _UNSEEN_TEMPLATES: tuple[str, ...] = (
     "Please help me now to {verb} the {thing}.",
     "How do I best {verb} this {thing}?",
+    "Tell me how to {verb} a {thing}.",
+    "Now {verb} the {thing} with me.",
 )
 # No animals: what is rough with them is no look-alike of harm.
 _THINGS = frozenset(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from modelgraft.core.errors import ConfigError
 from modelgraft.core.seeds import rng_seed
 from modelgraft.methods.tulu3.world.draft import SKILLS, Draft, Skill
 from modelgraft.methods.tulu3.world.instructions import draw_instruction
@@ -22,6 +23,7 @@ from modelgraft.methods.tulu3.world.splits import Palette, Split, make_palette
 from modelgraft.methods.tulu3.world.sums import draw_sum
 
 CONTEXT = 192
+_DRAWS_PER_PROMPT = 100
 
 _DRAWS: dict[Skill, Callable[[Palette, random.Random], Draft]] = {
     "sums": draw_sum,
@@ -118,6 +120,12 @@ def suite(split: Split, num_per_skill: int, *, seed: int = 0) -> tuple[Task, ...
         seen: dict[str, Task] = {}
         number = 0
         while len(seen) < num_per_skill:
+            if number > _DRAWS_PER_PROMPT * num_per_skill:
+                raise ConfigError(
+                    "num",
+                    f"the embedded world has only {len(seen)} different prompts or a few more for "
+                    f"{skill} in its {split} split, and {num_per_skill} are asked for.",
+                )
             task = draw_task(skill, split, number, seed=seed)
             seen.setdefault(task.prompt, task)
             number += 1

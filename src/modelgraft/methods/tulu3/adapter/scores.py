@@ -1,0 +1,181 @@
+"""A scalar head on the trunk of any causal language model: the reward model and the critic.
+
+Both are the stock sequence classifier of the model's family with one label (its head is `score`),
+so a reward model is a folder that transformers loads. As a reward model it is read at the last
+token of an answer, as a critic at every token.
+
+Letters: b rows, t tokens of a row.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from modelgraft.core.errors import ConfigError, UnsupportedModel
+from modelgraft.core.files import atomic_folder, remove_folder
+from modelgraft.core.intake import check_model_folder
+from modelgraft.core.lazy import need
+from modelgraft.language.logprobs import causal_lm
+from modelgraft.language.packing import Batch
+from modelgraft.methods.tulu3.method.reward import init_score_head, last_kept
+from modelgraft.nn.weights import non_finite, plain_os_errors, refuse_non_finite
+
+CriticStart = Literal["reward", "policy", "scratch"]
+
+
+def with_score_head(model: Any, *, seed: int, is_fresh: bool = False) -> Any:
+    """A stock sequence classifier with one label: the trunk of `model` below a new head.
+
+    The trunk is a copy, without any adapter on it; with `is_fresh` it is drawn at random instead.
+    The head is drawn from N(0, 1 / (d + 1)) (Tulu 3, section 5.3). It is in eval mode, and all of
+    it trains.
+
+    Raises `UnsupportedModel` for a model whose family has no such classifier, and `ConfigError`
+    for one without a padding token (`resize_embeddings` sets it).
+    """
+    inner = causal_lm(model)
+    if inner.config.get_text_config().pad_token_id is None:
+        raise ConfigError(
+            "pad_token_id",
+            f"{type(inner).__name__}: its pad_token_id is not set, so the end of a padded answer "
+            "cannot be found.\n  Call set_chat_template and resize_embeddings first.",
+        )
+    config = copy.deepcopy(inner.config)
+    config.num_labels = 1
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        classifier = _classifier(inner, config)
+        init_score_head(classifier.score)
+    if not is_fresh:
+        classifier.base_model.load_state_dict(without_adapter(inner.base_model))
+    return classifier.to(inner.device).eval().requires_grad_(True)
+
+
+def make_critic(
+    policy: Any, start: CriticStart, *, seed: int, reward_model: Any | None = None
+) -> Any:
+    """A critic for `policy`: a copy of the reward model, the policy's trunk, or random weights.
+
+    Raises `ConfigError` when there is no reward model to start from, and `UnsupportedModel` when
+    it has another vocabulary than the policy.
+    """
+    if start != "reward":
+        return with_score_head(policy, seed=seed, is_fresh=start == "scratch")
+    if reward_model is None:
+        raise ConfigError(
+            "reward_model",
+            "--ppo.critic reward: there is no reward model to start the critic from.\n"
+            "  Name one with --reward-model, or use --ppo.critic policy.",
+        )
+    check_same_tokens(policy, reward_model)
+    return copy.deepcopy(reward_model).to(causal_lm(policy).device).eval()
+
+
+def check_same_tokens(policy: Any, reward_model: Any) -> None:
+    """Raise `UnsupportedModel` unless both models have as many rows in their embeddings."""
+    ours, theirs = (
+        causal_lm(one).get_input_embeddings().weight.shape[0] for one in (policy, reward_model)
+    )
+    if ours != theirs:
+        raise UnsupportedModel(
+            f"the reward model has {theirs:,} tokens, the policy {ours:,}: they do not read the "
+            "same token ids.\n  Use a reward model trained from a model of the policy's family."
+        )
+
+
+def token_values(model: Any, ids: Tensor) -> Tensor:
+    """The head's output [b, t] at every token of right-padded rows of ids [b, t].
+
+    In float32 (float64 stays float64).
+    """
+    inner = causal_lm(model)
+    hidden = inner.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    values = inner.score(hidden).squeeze(-1)
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def answer_scores(model: Any, batch: Batch) -> Tensor:
+    """The score [b] of each row of a batch of one sample a row, read at its last token."""
+    last = last_kept(batch.samples >= 0)
+    return token_values(model, batch.ids).gather(1, last.unsqueeze(1)).squeeze(1)
+
+
+def without_adapter(module: nn.Module) -> dict[str, Tensor]:
+    """The weights under the names they had before peft put an adapter around them."""
+    return {
+        name.replace(".base_layer.", "."): tensor
+        for name, tensor in module.state_dict().items()
+        if ".lora_" not in name
+    }
+
+
+def save_scores(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write the model and its tokenizer as a stock folder, an adapter merged into a copy.
+
+    A folder that is there already is replaced; nothing is half there after a kill.
+    """
+    whole = copy.deepcopy(model).merge_and_unload() if hasattr(model, "peft_config") else model
+    if folder.exists():
+        remove_folder(folder)
+    with atomic_folder(folder) as temporary, plain_os_errors():
+        whole.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+
+
+def load_scores(folder: str | Path, *, dtype: torch.dtype = torch.float32) -> Any:
+    """The reward model in a folder, in eval mode; only safetensors weights are read.
+
+    Raises `InputError` for a folder that holds no model, and `UnsupportedModel` for one that must
+    not be loaded, or that holds no model with one score.
+    """
+    transformers = need("transformers", extra="hf")
+    checked = check_model_folder(folder)
+    refuse_non_finite(checked.path, [name for file in checked.weights for name in non_finite(file)])
+    try:
+        model, info = transformers.AutoModelForSequenceClassification.from_pretrained(
+            checked.path,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (ValueError, OSError, RuntimeError) as error:
+        raise _no_reward_model(folder, str(error).strip()[:500]) from None
+    # The stock loader draws a missing head at random and only warns.
+    if absent := sorted(info["missing_keys"]):
+        raise _no_reward_model(folder, f"{', '.join(absent[:5])} is not in its weight files")
+    if model.config.num_labels != 1:
+        raise _no_reward_model(folder, f"it gives {model.config.num_labels} scores, not one")
+    return model.eval()
+
+
+def _classifier(inner: Any, config: Any) -> Any:
+    transformers = need("transformers", extra="hf")
+    try:
+        made = transformers.AutoModelForSequenceClassification.from_config(
+            config, dtype=inner.dtype, attn_implementation=inner.config._attn_implementation
+        )
+    except ValueError as error:
+        raise UnsupportedModel(
+            f"{type(inner).__name__}: transformers has no sequence classifier of its family, which "
+            f"reward model and critic are made of: {str(error)[:200]}"
+        ) from None
+    if type(made.base_model) is not type(inner.base_model) or not hasattr(made, "score"):
+        raise UnsupportedModel(
+            f"{type(inner).__name__}: its sequence classifier has another trunk or no head called "
+            "score.\n  Use a decoder such as Llama, Qwen3, Gemma 2 or SmolLM2."
+        )
+    return made
+
+
+def _no_reward_model(folder: str | Path, why: str) -> UnsupportedModel:
+    return UnsupportedModel(
+        f"{folder}: this is no reward model: {why}.\n"
+        "  Make one with the action reward, or name a sequence classifier with one label."
+    )
