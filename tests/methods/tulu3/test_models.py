@@ -141,6 +141,7 @@ def test_the_saved_files_hold_the_names_that_stock_files_hold(tmp_path):
     assert not (tmp_path / "r0" / "artefacts" / "adapter").exists()
 
 
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out")
 def test_an_adapter_of_transposed_layers_is_merged_too(tmp_path):
     torch.manual_seed(0)
     config = GPT2Config(n_layer=1, n_head=2, n_embd=32, vocab_size=104, eos_token_id=1)

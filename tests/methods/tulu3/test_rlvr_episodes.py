@@ -204,6 +204,17 @@ def test_groups_hold_episodes_of_similar_length_and_all_of_them():
     assert chunks(samples, QUESTIONS, [0, 1], 3) == [[1, 0]]
 
 
+@given(lengths=st.lists(st.integers(1, 200), min_size=1, max_size=40), size=st.integers(1, 40))
+def test_groups_are_complete_and_little_of_the_large_ones_is_padding(lengths, size):
+    samples = samples_of(*([5] * n for n in lengths), places=(0,) * len(lengths))
+    groups = chunks(samples, QUESTIONS, range(len(lengths)), size)
+    assert sorted(pick for group in groups for pick in group) == list(range(len(lengths)))
+    for group in groups:
+        rows = [len(QUESTIONS[0].ids) + lengths[pick] for pick in group]
+        assert rows == sorted(rows) and len(group) <= size
+        assert len(group) <= 8 or len(rows) * max(rows) <= 1.1 * sum(rows)
+
+
 # -- files -----------------------------------------------------------------------------------------
 
 

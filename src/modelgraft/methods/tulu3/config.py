@@ -178,8 +178,8 @@ class PairOptim(OptimConfig):
 class RlvrOptim(OptimConfig):
     """As OptimConfig, in episodes, with values for the embedded model."""
 
-    lr: float = opt(3e-4, "Peak learning rate, of policy and critic.", min=0)
-    warmup: float = opt(0.0, "Share of the steps in which the learning rate rises.", min=0, max=1)
+    lr: float = opt(1e-4, "Peak learning rate, of policy and critic.", min=0)
+    warmup: float = opt(0.1, "Share of the steps in which the learning rate rises.", min=0, max=1)
     batch: int = opt(64, "Episodes of one iteration, over all processes.", min=1)
     micro_batch: int = opt(
         64,
@@ -257,7 +257,7 @@ class RewardConfig(PairOptions):
 class PpoConfig:
     """What PPO and its value-free relatives do with a batch of episodes."""
 
-    passes: int = opt(1, "Optimiser passes over each batch of episodes.", min=1)
+    passes: int = opt(4, "Optimiser passes over each batch of episodes.", min=1)
     minibatches: int = opt(1, "Equal parts of a batch, one optimiser step each.", min=1)
     clip: float = opt(0.2, "How far the probability ratio may move from 1.", min=0)
     value_clip: float = opt(0.2, "How far a value may move from its old one.", min=0)
@@ -289,7 +289,7 @@ class RlvrConfig:
         "Estimator of that distance; none is k1, paid as a reward, and with grpo k3, in the loss.",
         advanced=True,
     )
-    episodes: int = opt(6400, "Answers to sample in all.", min=1)
+    episodes: int = opt(3200, "Answers to sample in all.", min=1)
     samples: int = opt(1, "Answers to each prompt of an iteration.", min=1)
     temperature: float = opt(1.0, "Sampling temperature.", min=0.01)
     max_new_tokens: int = opt(64, "Longest answer.", min=1, unit="tokens")
@@ -447,11 +447,11 @@ PRESETS: dict[str, dict[str, Any]] = {
             "episodes": 100_000,
             "max_new_tokens": 2048,
             "max_prompt": 2048,
-            "ppo.passes": 4,
             "ppo.terminal": "after_eos",
             "lag": "1",
             "eval_every": 100,
             "optim.lr": 3e-7,
+            "optim.warmup": 0.0,
             "optim.batch": 224,
             "optim.micro_batch": 4,
             "optim.precision": "bf16",

@@ -40,7 +40,7 @@ RISE = 20.0
 
 
 def _run(run: Run, quick: bool) -> Findings:
-    iterations, num_prompts, num_items = (2, 64, 8) if quick else (100, 2048, 128)
+    iterations, num_prompts, num_items = (2, 64, 8) if quick else (50, 2048, 128)
     seeds = seeds_of(run, quick)
     held_out = world_prompts(num_items, split="dev", seed=run.seed, skills=("sums",))
     start = _sampled(run, "the start", SUBJECTS["sft"], held_out)

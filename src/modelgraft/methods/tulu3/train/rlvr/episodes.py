@@ -31,6 +31,7 @@ from modelgraft.nn.weights import plain_os_errors
 from modelgraft.training.batches import Shuffled
 
 _NO_LIMIT = 2**31
+_SMALL, _PADDED = 8, 1.1
 
 
 @dataclass(frozen=True)
@@ -231,11 +232,23 @@ def answer_texts(tokenizer: Any, answers: Sequence[Sequence[int]]) -> list[str]:
 def chunks(
     samples: Samples, questions: Sequence[Question], picks: Sequence[int], size: int
 ) -> list[list[int]]:
-    """The picked episodes in groups of at most `size`, those of similar length together."""
-    long = [len(questions[place].ids) for place in samples.places.tolist()]
-    totals = [a + b for a, b in zip(long, samples.lengths.tolist(), strict=True)]
-    order = sorted(picks, key=lambda pick: (totals[pick], pick))
-    return [order[start : start + size] for start in range(0, len(order), size)]
+    """The picked episodes in groups of at most `size`, those of similar length together.
+
+    A group that padding would make a tenth longer is cut, unless it is small.
+    """
+    prompts = (len(questions[place].ids) for place in samples.places.tolist())
+    lengths = [a + b for a, b in zip(prompts, samples.lengths.tolist(), strict=True)]
+    groups: list[list[int]] = []
+    used = 0
+    for pick in sorted(picks, key=lambda pick: (lengths[pick], pick)):
+        num = len(groups[-1]) if groups else size
+        used += lengths[pick]
+        is_loose = num >= _SMALL and (num + 1) * lengths[pick] > _PADDED * used
+        if num == size or is_loose:
+            groups.append([])
+            used = lengths[pick]
+        groups[-1].append(pick)
+    return groups
 
 
 def episode_rows(

@@ -183,7 +183,7 @@ class _Loop:
         self.files = EpisodeFiles(folder, f"-{rank}of{world}" if world > 1 else "")
         self.asked: set[int] = set()
         self.now: _Now | None = None
-        self.graph: Graph | None = None
+        self.graphs: list[Graph] = []
 
     def batches(self, index: int) -> list[Micro]:
         """The micro-batches of one optimiser step; the first of an iteration samples for it."""
@@ -200,8 +200,10 @@ class _Loop:
             device=self.accelerator.device,
             ranks=self.ranks,
         )
-        graph, self.graph = self.graph, None  # of the weights before this step
-        return micros if graph is None else [replace(micros[0], graph=graph)]
+        graphs, self.graphs = self.graphs, []  # they are of the weights before this step
+        if not graphs:
+            return micros
+        return [replace(one, graph=graph) for one, graph in zip(micros, graphs, strict=True)]
 
     def step(self, micro: Micro) -> Loss:
         """The loss of a micro-batch."""
@@ -279,7 +281,7 @@ class _Loop:
         checked = time.perf_counter()
         with self.accelerator.autocast():
             known = measure(self.actors, self.reference, samples, self.questions, config)
-        self.graph = known.graph
+        self.graphs = known.graphs
         score = scored(found.share, samples, config, known.scores)
         if len(set(torch.cat(self.ranks.gather(score)).tolist())) == 1:
             self.run.log("all rewards equal", iteration=iteration, score=float(score[0]))

@@ -104,15 +104,15 @@ class Measured(NamedTuple):
     """What is known of the answers before any step, on the CPU in the order of the episodes.
 
     `old` and `reference` [n] are log-probabilities, `values` [k] the critic's, `scores` [b] the
-    reward model's; the last two are None where there is no such model. `graph` holds what policy
-    and critic gave, gradients included, where one forward pass was enough for all.
+    reward model's; the last two are None where there is no such model. `graphs` are the forward
+    passes with what their gradients need, if all fit into memory at once, else there are none.
     """
 
     old: Tensor
     reference: Tensor
     values: Tensor | None
     scores: Tensor | None
-    graph: Graph | None
+    graphs: list[Graph]
 
 
 class Graph(NamedTuple):
@@ -131,21 +131,22 @@ def measure(
 ) -> Measured:
     """The answers' log-probabilities, values and scores under the models as they are now.
 
-    In the groups of a first step over the whole batch; if there is one group, that step can use
-    the graph of this pass.
+    In the groups of a first step over all episodes, which can use the forward passes of this.
     """
     device = next(actors.policy.parameters()).device
     masks = answer_masks(samples.lengths, config)
     found: dict[str, dict[int, Tensor]] = {"old": {}, "reference": {}, "values": {}, "scores": {}}
-    groups = chunks(samples, questions, range(len(samples.lengths)), config.optim.micro_batch)
-    keeps_graph = len(groups) == config.ppo.minibatches == 1
-    graph = None
-    for group in groups:
+    num, most = len(samples.lengths), config.optim.micro_batch
+    keeps_graph = num <= most and config.ppo.minibatches == 1
+    graphs = []
+    for group in chunks(samples, questions, range(num), most):
         batch = episode_rows(samples, questions, group, pad_id=actors.tokenizer.pad_token_id)
         batch = batch.to(device)
         places = value_places(samples, questions, group, masks, batch)
         with torch.set_grad_enabled(keeps_graph):
             graph = forward(actors, batch, places, config)
+        if keeps_graph:
+            graphs.append(graph)
         lengths = samples.lengths[group].tolist()
         _spread(found["old"], group, graph.logprobs, lengths)
         _spread(found["reference"], group, reference.logprobs(batch, config.temperature), lengths)
@@ -158,7 +159,7 @@ def measure(
     old, known = _joined(found["old"]), _joined(found["reference"])
     assert old is not None and known is not None, "there are no episodes"
     values, scores = _joined(found["values"]), _joined(found["scores"])
-    return Measured(old, known, values, scores, graph if keeps_graph else None)
+    return Measured(old, known, values, scores, graphs)
 
 
 def forward(actors: Actors, batch: Batch, places: Tensor, config: RlvrConfig) -> Graph:
