@@ -1,8 +1,8 @@
 """Put a trained model into the package: python tools/ship.py NAME RUN [EVALUATION].
 
-RUN is the folder of a finished training run, NAME an asset of source "shipped" in assets.toml. The
-weights are stored as float16, the table gets their hashes, and `tiny/weights/manifest.json` how they
-were made and, from the folder of a run of `evaluate`, what they score.
+RUN is the folder of a finished training run, NAME an asset of source "shipped" in assets.toml.
+The weights are stored as float16, the table gets their hashes, and `tiny/weights/manifest.json`
+says how they were made and, from the folder of a run of `evaluate`, what they score.
 """
 
 from __future__ import annotations

@@ -376,8 +376,9 @@ def test_of_two_runs_that_save_one_cache_both_answer(run, document, monkeypatch,
     assert code == 0, err
     assert result("b")["text"] == result("a")["text"]
     assert "another run saved kept meanwhile" in Path("b/log.jsonl").read_text()
+    here = Path.cwd()
     monkeypatch.undo()
-    monkeypatch.chdir(Path("b").absolute().parent)
+    monkeypatch.chdir(here)
     assert run(*words, "--cache", "kept", "--out", "c")[0] == 0
     assert [one.name for one in Path().glob(".tmp*")] == []
 

@@ -132,7 +132,9 @@ def test_a_policy_that_has_not_moved_has_reward_0_and_loss_log_2(kind, concatena
         sides = [token_logprobs(model, side) for side in pairs[:2]]
         means = sum(side.sums / side.lengths for side in sides).detach()
         weight = float(torch.exp(means).clamp(max=1).mean())
-    assert float(found.total.detach()) / found.count == pytest.approx(weight * math.log(2), rel=1e-5)
+    assert float(found.total.detach()) / found.count == pytest.approx(
+        weight * math.log(2), rel=1e-5
+    )
 
 
 def test_both_sides_joined_are_rows_of_one_batch():
@@ -192,20 +194,22 @@ def test_one_side_at_a_time_keeps_at_most_065_of_the_activations():
 def test_a_cached_and_a_live_reference_give_the_same_losses_and_gradients(tmp_path, precision):
     config = replace(CONFIG, optim=replace(OPTIM, precision=precision))
     accelerator = accelerator_of(config.optim, Settings())
-    found = {}
+    values, steps = [], []
     for kind in ("cached", "live"):
         model = nano.make_model()
+        asked = replace(config, reference=kind)
         with open_run(tmp_path / kind) as run:
-            asked = replace(config, reference=kind)
             known = reference_of(loaded(model), samples(), asked, run, accelerator)
+        assert known is not None
         with accelerator.autocast():
-            first, _ = step(model, known, asked)
-            found[kind] = step(moved(model), known, asked)
-        assert first == pytest.approx(math.log(2), rel=1e-5 if precision == "no" else 2e-2)
+            values.append(known(batch()))
+            steps.append(step(moved(model), known, asked))
     assert (tmp_path / "cached" / "reference" / "values.safetensors").exists()
-    exact = 1e-5 if precision == "no" else 2e-2
-    assert found["cached"][0] == pytest.approx(found["live"][0], rel=exact)
-    assert relative(found["cached"][1], found["live"][1]) < exact
+    # Both in the number type of training: in another they would differ by some thousandths.
+    assert (values[0] - values[1]).abs().max() < 1e-3
+    exact = 1e-5 if precision == "no" else 1e-3
+    assert steps[0][0] == pytest.approx(steps[1][0], rel=exact)
+    assert relative(steps[0][1], steps[1][1]) < exact
 
 
 def test_below_an_adapter_the_reference_is_the_pass_without_it():

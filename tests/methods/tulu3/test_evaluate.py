@@ -198,7 +198,8 @@ def test_what_cannot_work_is_named_before_any_model_answers(tmp_path, fault):
     assert not (tmp_path / "run" / "answers.jsonl").exists()
 
 
-def test_scores_do_not_depend_on_which_number_type_is_the_faster_one(tmp_path):
+def test_scores_do_not_depend_on_which_number_type_is_the_faster_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("modelgraft.language.load.fastest_cpu_dtype", lambda: "bfloat16")
     name = saved_model(tmp_path / "a")
     loaded = stages._load(name, Settings(dtype="auto"))
     assert loaded.model.dtype == torch.float32

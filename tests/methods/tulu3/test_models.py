@@ -58,7 +58,10 @@ def test_all_weights_train_in_float32_unless_told_otherwise(tmp_path):
     assert {one.dtype for one in told.parameters()} == {torch.bfloat16}
 
 
-def test_below_an_adapter_the_weights_are_frozen_and_the_adapter_is_in_float32(tmp_path):
+def test_below_an_adapter_the_weights_are_frozen_and_the_adapter_is_in_float32(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("modelgraft.language.load.fastest_cpu_dtype", lambda: "bfloat16")
     name = nano.save_model(tmp_path / "base")
     for dtype, expected in (("auto", torch.float32), ("bfloat16", torch.bfloat16)):
         model = load(name, tmp_path / dtype, LORA, dtype=dtype).model

@@ -169,18 +169,26 @@ def test_a_stopped_and_then_killed_run_goes_on_to_the_same_bits(tmp_path, pool, 
     assert not (folder / "sampler-0").exists()
 
 
-def test_a_policy_with_an_adapter_is_trained_alone(tmp_path, pool):
-    config = replace(GROUPS, beta=0.1)
+@pytest.mark.parametrize("algo", ["grpo", "ppo"])
+def test_where_there_are_adapters_nothing_else_is_trained(tmp_path, pool, algo):
+    peft = pytest.importorskip("peft")
+    config = replace(CONFIG, algo=algo, samples=4, beta=0.1)
     base = policy()
-    before = {name: one.clone() for name, one in base.state_dict().items()}
-    made = Actors(attach(base, LoraConfig(rank=2), seed=0), build_tokenizer())
+    below = {name: one.clone() for name, one in base.state_dict().items()}
+    critic = None
+    if algo == "ppo":
+        lora = peft.LoraConfig(r=2, task_type="SEQ_CLS", target_modules="all-linear")
+        critic = peft.get_peft_model(with_score_head(base, seed=1), lora)
+    made = Actors(attach(base, LoraConfig(rank=2), seed=0), build_tokenizer(), critic)
+    before = weights(made)
     Job(config).start(tmp_path / "run", pool, actors=made)
-    trained = dict(made.policy.named_parameters())
-    moved = [name for name, one in trained.items() if one.requires_grad and "lora_B" in name]
-    assert moved and all(trained[name].abs().max() > 0 for name in moved)
+    after = weights(made)
+    moved = {name for name, one in after.items() if not torch.equal(one, before[name])}
+    adapters = {name for name in after if "lora_" in name or "modules_to_save" in name}
+    assert moved == adapters
     inner = made.policy.get_base_model().state_dict()
     kept = {name.replace(".base_layer.", "."): one for name, one in inner.items()}
-    assert all(torch.equal(kept[name], one) for name, one in before.items())
+    assert all(torch.equal(kept[name], one) for name, one in below.items())
     assert iterations(tmp_path / "run")[-1]["kl"] != 0
 
 

@@ -1,5 +1,7 @@
 """What Tulu 3 is called and can do; data only."""
 
+from pathlib import Path
+
 from modelgraft.core.card import Action, Card
 from modelgraft.evaluation.plan import ReproduceConfig
 from modelgraft.methods.tulu3.config import (
@@ -66,5 +68,10 @@ CARD = Card(
             "Repeat the paper's claims at this scale and print what holds.",
             ReproduceConfig,
         ),
+    ),
+    demo=(
+        ("world", {"num": 512, "planted": 16, "suite": 16}),
+        ("pipeline", {"recipe": Path(__file__).parent / "recipes" / "demo.yaml"}),
+        ("reproduce", {"experiments": ("E7",), "quick": True}),
     ),
 )

@@ -166,7 +166,7 @@ class SftOptim(OptimConfig):
 class PairOptim(OptimConfig):
     """As OptimConfig, in pairs, with values for the embedded model."""
 
-    lr: float = opt(3e-4, "Peak learning rate.", min=0)
+    lr: float = opt(1e-4, "Peak learning rate.", min=0)
     warmup: float = opt(0.1, "Share of the steps in which the learning rate rises.", min=0, max=1)
     batch: int = opt(32, "Pairs of one optimiser step, over all processes.", min=1)
     micro_batch: int = opt(

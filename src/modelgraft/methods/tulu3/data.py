@@ -222,7 +222,7 @@ def world_conversations(
     ]
 
 
-def world_pairs(num: int, *, seed: int, better: float = 0.7, longer: float = 0.8) -> list[Pair]:
+def world_pairs(num: int, *, seed: int, better: float = 0.95, longer: float = 0.5) -> list[Pair]:
     """Pairs of a right and a wrong answer to training tasks of the world.
 
     The right one is chosen in a share `better` of them, the longer one in a share `longer`.

@@ -218,7 +218,7 @@ def _plain(inner: Any) -> Iterator[tuple[str, Tensor]]:
     once = {name for name, _ in inner.named_parameters()}
     again = {name for name, _ in inner.named_parameters(remove_duplicate=False)} - once
     for name, tensor in inner.state_dict().items():
-        if ".lora_" in name:
+        if ".lora_" in name or name in again:
             continue
         plain = name.replace(".base_layer.", ".")
         if layer := tuned.get(plain):

@@ -20,6 +20,7 @@ from modelgraft.core.errors import ConfigError, UnsupportedModel
 from modelgraft.core.files import atomic_folder, remove_folder
 from modelgraft.core.intake import check_model_folder
 from modelgraft.core.lazy import need
+from modelgraft.language.gguf import no_progress_bars
 from modelgraft.language.logprobs import causal_lm
 from modelgraft.language.packing import Batch
 from modelgraft.methods.tulu3.method.reward import init_score_head, last_kept
@@ -122,7 +123,7 @@ def save_scores(model: Any, tokenizer: Any, folder: Path) -> None:
     whole = copy.deepcopy(model).merge_and_unload() if hasattr(model, "peft_config") else model
     if folder.exists():
         remove_folder(folder)
-    with atomic_folder(folder) as temporary, plain_os_errors():
+    with atomic_folder(folder) as temporary, plain_os_errors(), no_progress_bars():
         whole.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
 
@@ -137,14 +138,15 @@ def load_scores(folder: str | Path, *, dtype: torch.dtype = torch.float32) -> An
     checked = check_model_folder(folder)
     refuse_non_finite(checked.path, [name for file in checked.weights for name in non_finite(file)])
     try:
-        model, info = transformers.AutoModelForSequenceClassification.from_pretrained(
-            checked.path,
-            dtype=dtype,
-            attn_implementation="sdpa",
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-        )
+        with no_progress_bars():
+            model, info = transformers.AutoModelForSequenceClassification.from_pretrained(
+                checked.path,
+                dtype=dtype,
+                attn_implementation="sdpa",
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+            )
     except (ValueError, OSError, RuntimeError) as error:
         raise _no_reward_model(folder, str(error).strip()[:500]) from None
     # The stock loader draws a missing head at random and only warns.

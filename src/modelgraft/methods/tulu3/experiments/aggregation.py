@@ -46,7 +46,9 @@ GRADIENT_BATCH = 32
 SKILLS = ("long", "short")
 # The longest prompt leaves this much of the context; a long answer takes 81 tokens.
 _MAX_NEW_TOKENS = 82
-_LR = 2e-3
+# Most answers are short, as in real mixes; the rate leaves long ones unfinished after 32 steps.
+_SHORT_FOR_EACH_LONG = 7
+_LR = 1e-3
 
 # Thresholds of the verdict: relative differences of gradients.
 SAME, OTHER = 1e-5, 1e-2
@@ -140,10 +142,12 @@ def _differences(run: Run) -> dict[Aggregation, float]:
 
 
 def _rows(num: int, seed: int) -> list[Conversation]:
-    return [
-        Conversation(task.id, tuple(task.messages(task.answer)), task.source)
-        for task in length_contrast("train", num, seed=seed)
-    ]
+    """`num` copying tasks, one in eight with a long answer."""
+    cycle = _SHORT_FOR_EACH_LONG + 1
+    assert num % cycle == 0
+    tasks = length_contrast("train", 2 * num * _SHORT_FOR_EACH_LONG // cycle, seed=seed)
+    kept = [*tasks[::2], *tasks[1 :: 2 * _SHORT_FOR_EACH_LONG]]
+    return [Conversation(task.id, tuple(task.messages(task.answer)), task.source) for task in kept]
 
 
 def _prompts(num: int, seed: int) -> list[Prompt]:

@@ -145,7 +145,7 @@ def described(run: Run, stage: str = "base") -> dict[str, str]:
     loaded = _load(run, SUBJECTS[stage])
     return {
         "model": loaded.name,
-        "weights": loaded.revision or fingerprint(loaded.model, loaded.tokenizer),
+        "weights": fingerprint(loaded.model, loaded.tokenizer),
         "dtype": str(loaded.model.dtype).removeprefix("torch."),
         "device": loaded.model.device.type,
     }

@@ -12,7 +12,7 @@ from modelgraft.core.runs import Run
 from modelgraft.evaluation.intervals import Array, Interval
 from modelgraft.evaluation.report import Axis, Plot, Series
 from modelgraft.evaluation.reproduction import DOES_NOT_HOLD, HOLDS, Experiment, Findings
-from modelgraft.methods.tulu3.config import DpoConfig
+from modelgraft.methods.tulu3.config import DpoConfig, PreferenceLoss
 from modelgraft.methods.tulu3.data import world_pairs
 from modelgraft.methods.tulu3.evaluate.suites import Outcome
 from modelgraft.methods.tulu3.experiments.arms import (
@@ -32,7 +32,7 @@ from modelgraft.methods.tulu3.experiments.arms import (
 
 NORMALISED = "dpo_norm"
 # Each with the values at which the paper reports it; epochs and learning rate are shared.
-ARMS: dict[str, dict[str, Any]] = {
+ARMS: dict[PreferenceLoss, dict[str, Any]] = {
     "dpo": {"beta": 0.1},
     NORMALISED: {"beta": 5.0},
     "simpo": {"beta": 2.0, "margin_ratio": 0.5},

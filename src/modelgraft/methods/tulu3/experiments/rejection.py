@@ -114,7 +114,13 @@ def _run(run: Run, quick: bool) -> Findings:
         for name in shrinks
     ]
     verdict = HOLDS if is_confirmed(found[SAMPLER]) else DOES_NOT_HOLD
-    return Findings(tuple(numbers), verdict, seeds=seeds, remarks=tuple(remarks))
+    return Findings(
+        tuple(numbers),
+        verdict,
+        seeds=seeds,
+        remarks=tuple(remarks),
+        subject={"model": "none", "dtype": "none", "device": "cpu"},
+    )
 
 
 def _numbers(sampler: str, error_rate: float, arms: Arms) -> list[Number]:

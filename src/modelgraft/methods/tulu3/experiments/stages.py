@@ -13,6 +13,7 @@ from modelgraft.core.results import Number
 from modelgraft.core.runs import Run, open_run
 from modelgraft.evaluation.reproduction import DOES_NOT_HOLD, HOLDS, Experiment, Findings
 from modelgraft.methods.tulu3.config import PipelineConfig
+from modelgraft.methods.tulu3.experiments.arms import described
 from modelgraft.methods.tulu3.pipeline import RECIPE, pipeline
 
 QUICK = RECIPE.with_name("quick.yaml")
@@ -38,7 +39,7 @@ def _run(run: Run, quick: bool) -> Findings:
         seeds=(run.seed,),
         artefacts=artefacts,
         remarks=(*result.remarks, *regressions),
-        subject={"recipe": config.recipe.name if config.recipe else ""},
+        subject=described(run),
     )
 
 

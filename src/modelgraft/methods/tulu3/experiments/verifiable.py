@@ -83,20 +83,17 @@ def _run(run: Run, quick: bool) -> Findings:
     )
 
 
-def sums_config(
-    data: Path, *, beta: float, iterations: int, critic: str = "policy", **changes: object
-) -> RlvrConfig:
+def sums_config(data: Path, *, beta: float, iterations: int) -> RlvrConfig:
     """PPO on word sums: the final weights count, so nothing is looked at on the way."""
-    fields: dict[str, object] = {
-        "data": data,
-        "model": SUBJECTS["sft"],
-        "beta": beta,
-        "episodes": iterations * EPISODES_EACH,
-        "eval_every": 0,
-        "ppo": PpoConfig(critic=critic),  # type: ignore[arg-type]
-        "optim": RlvrOptim(batch=EPISODES_EACH, micro_batch=EPISODES_EACH),
-    }
-    return RlvrConfig(**{**fields, **changes})  # type: ignore[arg-type]
+    return RlvrConfig(
+        data=data,
+        model=SUBJECTS["sft"],
+        beta=beta,
+        episodes=iterations * EPISODES_EACH,
+        eval_every=0,
+        ppo=PpoConfig(critic="policy"),
+        optim=RlvrOptim(batch=EPISODES_EACH, micro_batch=EPISODES_EACH),
+    )
 
 
 def _sampled(run: Run, label: str, model: str | Path, prompts: list[Prompt]) -> list[Outcome]:

@@ -28,6 +28,7 @@ from modelgraft.core.errors import InputError, ModelgraftError, Unavailable, Uns
 from modelgraft.core.files import atomic_folder, make_folder, remove_folder, sweep_leftovers
 from modelgraft.core.lazy import need
 from modelgraft.language.generation import Sampling
+from modelgraft.language.gguf import no_progress_bars
 from modelgraft.language.logprobs import causal_lm
 from modelgraft.methods.tulu3.adapter.scores import without_adapter
 from modelgraft.methods.tulu3.train.rlvr.episodes import (
@@ -247,7 +248,7 @@ def read_weights(path: Path, model: Any) -> None:
 def write_model(folder: Path, policy: Any) -> None:
     """Write the policy as stock folders: the model, and its adapter if it has one."""
     inner = causal_lm(policy)
-    with atomic_folder(folder) as temporary, plain_os_errors():
+    with atomic_folder(folder) as temporary, plain_os_errors(), no_progress_bars():
         inner.save_pretrained(temporary, state_dict=without_adapter(inner))
         if inner is not policy:
             policy.save_pretrained(temporary / "adapter")
@@ -256,13 +257,14 @@ def write_model(folder: Path, policy: Any) -> None:
 def read_model(folder: Path, attention: str) -> Any:
     """The policy that `write_model` wrote, with the same names of parameters."""
     transformers = need("transformers", extra="hf")
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype="auto",
-        attn_implementation=attention,
-        use_safetensors=True,
-        local_files_only=True,
-    )
+    with no_progress_bars():
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype="auto",
+            attn_implementation=attention,
+            use_safetensors=True,
+            local_files_only=True,
+        )
     if (folder / "adapter").exists():
         model = need("peft", extra="hf").PeftModel.from_pretrained(model, folder / "adapter")
     return model.eval().requires_grad_(False)
