@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
@@ -69,7 +70,7 @@ def fit(
     in a row `Partial` names the steps and the last checkpoint. When someone stops the run, it is
     saved before `Interrupted` is raised.
     """
-    accelerator = accelerator or Accelerator(mixed_precision=config.precision)
+    accelerator = accelerator or _accelerator(config)
     if accelerator.distributed_type == DistributedType.FSDP:
         model = accelerator.prepare(model)
     if not _is_sharded(trainable(model).values()):
@@ -106,6 +107,12 @@ def fit(
         if sums.is_stopping:
             run.check()
     return model
+
+
+def _accelerator(config: OptimConfig) -> Accelerator:
+    # accelerate keeps the first number type of a process, and refuses another to a later run.
+    AcceleratorState._reset_state()
+    return Accelerator(mixed_precision=config.precision)
 
 
 @dataclass

@@ -85,7 +85,7 @@ def test_a_reloaded_reward_model_scores_at_the_end_whatever_the_padding(tmp_path
     ids = torch.nn.functional.pad(rows.ids, (0, padding), value=TOKENIZER.pad_token_id)
     expected = answer_scores(model, rows)
     assert torch.allclose(stock(input_ids=ids).logits[:, 0], expected, atol=1e-6)
-    alone = [float(answer_scores(model, batch(text))) for text in TEXTS]
+    alone = [answer_scores(model, batch(text)).item() for text in TEXTS]
     assert expected.tolist() == pytest.approx(alone, abs=1e-6)
     assert torch.equal(answer_scores(load_scores(tmp_path / "rm"), rows), expected)
     assert transformers.AutoTokenizer.from_pretrained(tmp_path / "rm").chat_template

@@ -6,20 +6,14 @@ stand in its module. `arms` is what they share.
 
 from modelgraft.methods.tulu3.experiments.ablation import ABLATION
 from modelgraft.methods.tulu3.experiments.aggregation import AGGREGATION
-from modelgraft.methods.tulu3.experiments.contaminated import CONTAMINATED
 from modelgraft.methods.tulu3.experiments.decontamination import DECONTAMINATION
 from modelgraft.methods.tulu3.experiments.preference_losses import PREFERENCE_LOSSES
 from modelgraft.methods.tulu3.experiments.rejection import REJECTION
-from modelgraft.methods.tulu3.experiments.stages import STAGES
-from modelgraft.methods.tulu3.experiments.verifiable import VERIFIABLE
 
 EXPERIMENTS = (
     AGGREGATION,
     ABLATION,
     DECONTAMINATION,
-    CONTAMINATED,
     PREFERENCE_LOSSES,
-    VERIFIABLE,
     REJECTION,
-    STAGES,
 )

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 
 from modelgraft.core.errors import InputError
 from modelgraft.core.results import Number
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
 from modelgraft.evaluation.intervals import Interval, wilson
+from modelgraft.methods.tulu3.adapter.processes import accelerator_of
 from modelgraft.methods.tulu3.adapter.scores import answer_scores
 from modelgraft.methods.tulu3.config import RewardConfig
 from modelgraft.methods.tulu3.data import Pair
@@ -42,7 +42,7 @@ def train_reward(
     samples = whole_pairs(tokenizer, pairs, config, run)
     held_out, trained = _split(samples, config.held_out, run.seed)
     pad_id = tokenizer.pad_token_id
-    accelerator = Accelerator(mixed_precision=config.optim.precision)
+    accelerator = accelerator_of(config.optim, run.settings)
     model.to(accelerator.device)
     before = pair_accuracy(model, held_out, pad_id=pad_id) if held_out else None
     batches = pair_batches(trained, config.optim, run, accelerator, pad_id=pad_id)

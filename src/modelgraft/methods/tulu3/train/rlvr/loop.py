@@ -25,6 +25,7 @@ from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
 from modelgraft.language.generation import Sampling
 from modelgraft.language.verify import Pool
+from modelgraft.methods.tulu3.adapter.processes import accelerator_of
 from modelgraft.methods.tulu3.config import RlvrConfig
 from modelgraft.methods.tulu3.data import Prompt
 from modelgraft.methods.tulu3.train.curves import recorded
@@ -104,7 +105,7 @@ def train_rlvr(
     Under `accelerate launch` each process samples and trains on its share of the prompts; weights
     that are sharded are refused.
     """
-    accelerator = Accelerator(mixed_precision=config.optim.precision)
+    accelerator = accelerator_of(config.optim, run.settings)
     _check(actors, config, accelerator)
     questions = encode_prompts(actors.tokenizer, prompts, config.max_prompt)
     remarks = []
