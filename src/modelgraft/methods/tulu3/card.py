@@ -72,6 +72,5 @@ CARD = Card(
     demo=(
         ("world", {"num": 512, "planted": 16, "suite": 16}),
         ("pipeline", {"recipe": Path(__file__).parent / "recipes" / "demo.yaml"}),
-        ("reproduce", {"experiments": ("E7",), "quick": True}),
     ),
 )

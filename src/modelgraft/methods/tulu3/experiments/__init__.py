@@ -6,6 +6,7 @@ stand in its module. `arms` is what they share.
 
 from modelgraft.methods.tulu3.experiments.ablation import ABLATION
 from modelgraft.methods.tulu3.experiments.aggregation import AGGREGATION
+from modelgraft.methods.tulu3.experiments.contaminated import CONTAMINATED
 from modelgraft.methods.tulu3.experiments.decontamination import DECONTAMINATION
 from modelgraft.methods.tulu3.experiments.preference_losses import PREFERENCE_LOSSES
 from modelgraft.methods.tulu3.experiments.rejection import REJECTION
@@ -14,6 +15,7 @@ EXPERIMENTS = (
     AGGREGATION,
     ABLATION,
     DECONTAMINATION,
+    CONTAMINATED,
     PREFERENCE_LOSSES,
     REJECTION,
 )
