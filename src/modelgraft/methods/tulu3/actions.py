@@ -1,6 +1,7 @@
 """The actions of Tulu 3, as the card names them."""
 
 from collections import Counter
+from pathlib import Path
 
 import torch
 
@@ -8,8 +9,10 @@ from modelgraft.core.errors import ConfigError
 from modelgraft.core.options import flatten
 from modelgraft.core.results import Result
 from modelgraft.core.runs import Run
+from modelgraft.core.store import to_stderr
 from modelgraft.evaluation.plan import ReproduceConfig
 from modelgraft.evaluation.reproduction import reproduce as reproduce_experiments
+from modelgraft.language.hub import fetch_snapshot
 from modelgraft.methods.tulu3.adapter.models import (
     MODEL,
     Recipe,
@@ -92,7 +95,7 @@ def rlvr(config: RlvrConfig, run: Run) -> Result:
         raise ConfigError("reward_weight", "--reward-weight needs a --reward-model to weigh.")
     prompts = _prompts(config, run)
     loaded = load_trainable(config.model, run, config.lora)
-    reward_model = load_scores(config.reward_model) if config.reward_model else None
+    reward_model = load_scores(_reward_folder(config, run)) if config.reward_model else None
     critic = None
     if config.algo == "ppo":
         asked = config.ppo.critic
@@ -116,6 +119,18 @@ def rlvr(config: RlvrConfig, run: Run) -> Result:
     )
     save_trained(loaded.model, loaded.tokenizer, run, recipe)
     return Result(outcome.numbers, remarks=outcome.remarks, partial=outcome.partial)
+
+
+def _reward_folder(config: RlvrConfig, run: Run) -> Path:
+    """The folder of the reward model, fetched first if it is named by a hub id."""
+    folder = Path(config.reward_model).expanduser()
+    if folder.exists() or config.reward_model.count("/") != 1:
+        return folder
+    repository, _, revision = config.reward_model.partition("@")
+    snapshot = fetch_snapshot(
+        repository, revision, offline=run.settings.offline, report=to_stderr, weights=True
+    )
+    return snapshot.folder
 
 
 def _prompts(config: RlvrConfig, run: Run) -> list[Prompt]:

@@ -225,7 +225,11 @@ class DpoConfig(PairOptions):
     """Preference tuning on pairs (DPO and its relatives)."""
 
     loss: PreferenceLoss = opt("dpo_norm", "Which loss.")
-    beta: float = opt(5.0, "Weight of the distance to the reference.", min=0)
+    beta: float = opt(
+        5.0,
+        "Weight of the distance to the reference; 5 suits dpo_norm, 0.1 dpo and wpo, 2 simpo.",
+        min=0,
+    )
     margin_ratio: float = opt(0.3, "SimPO's margin divided by beta.", min=0, advanced=True)
     smoothing: float = opt(
         0.0, "Share of pairs taken to be labelled wrongly.", min=0, max=0.5, advanced=True
