@@ -202,6 +202,7 @@ def test_an_adapter_and_the_merged_model_have_the_logits_of_the_trained_model(tm
     )
 
 
+@pytest.mark.timeout(300)
 def test_two_processes_end_as_one(tmp_path):
     """Each takes half of every batch; in DPO each computes half of the reference as well."""
     options = SHORT | {"model": nano.save_model(tmp_path / "base"), "num": 16, "epochs": 1}
@@ -211,7 +212,7 @@ def test_two_processes_end_as_one(tmp_path):
         [sys.executable, *launcher, nano.__file__, "sft,dpo", tmp_path, *words],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     for stage in ("sft", "dpo"):
