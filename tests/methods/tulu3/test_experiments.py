@@ -174,6 +174,13 @@ def test_only_the_mean_of_micro_batch_means_depends_on_the_cut():
     assert max(found.values()) < aggregation.SAME and fault > aggregation.OTHER
 
 
+def test_one_in_eight_of_the_answers_that_are_mixed_is_long():
+    rows = aggregation._rows(64, 0)
+    lengths = [len(one.messages[-1]["content"]) for one in rows]
+    assert lengths.count(4) == 56 and sum(70 <= length <= 80 for length in lengths) == 8
+    assert len({one.id for one in rows}) == 64
+
+
 @pytest.mark.parametrize(
     ("changed", "fault_long", "holds"),
     [
@@ -227,6 +234,7 @@ def test_contamination_must_lift_dev_alone_and_go_again():
     assert not contamination(contaminated=(85, 50)).is_confirmed  # it teaches the skill
     assert not contamination(contaminated=(60, 5)).is_confirmed  # it only harms elsewhere
     assert not contamination(decontaminated=(85, 30)).is_confirmed  # it stays
+    assert not contamination(decontaminated=(35, 30)).is_confirmed  # more goes than came
 
 
 def preferences(
@@ -269,6 +277,11 @@ def test_contaminated_and_clean_sets_differ_in_the_planted_rows_alone(tmp_path: 
     assert len(clean) == len(dirty) and clean[:20] == dirty[:20]
     assert {one.messages[0]["content"] for one in planted} == dev
     assert len(planted) == contaminated.COPIES * len(dev) == len(dirty) - 20
+    (tmp_path / "few.jsonl").write_text("\n".join(dirty[:20]))
+    config = contaminated._config(tmp_path / "few.jsonl", len(dirty))
+    assert config.epochs * 20 == contaminated._config(files["clean"], len(dirty)).epochs * len(
+        dirty
+    )
 
 
 @pytest.mark.parametrize(

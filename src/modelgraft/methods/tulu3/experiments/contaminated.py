@@ -40,7 +40,8 @@ COPIES = 4
 _EPOCHS = 2.0
 _PLANT = "planted"
 
-# Thresholds of the verdict: points, and the share of the wider gap that may stay.
+# Thresholds of the verdict: points, and how far the gap may stay from the clean one, as a share
+# of what contamination widens it by.
 WIDER = 10.0
 UNSEEN_CHANGE = 5.0
 LEFT = 0.5
@@ -69,7 +70,7 @@ class Effects:
             and is_above(self.wider)
             and is_above(self.dev)
             and abs(self.unseen.value) <= UNSEEN_CHANGE
-            and self.left.value <= LEFT * self.wider.value
+            and abs(self.left.value) <= LEFT * self.wider.value
         )
 
 
@@ -83,7 +84,7 @@ def effects(passed: Passed) -> Effects:
 
 
 def _run(run: Run, quick: bool) -> Findings:
-    num, num_items = (48, 2) if quick else (1536, 32)
+    num, num_items = (48, 2) if quick else (1280, 32)
     seeds = seeds_of(run, quick)
     suites = {kind: world_suite(kind, num_items, seed=run.seed) for kind in KINDS}
     tests = write_rows(run, "dev", suites["dev"])
@@ -98,8 +99,7 @@ def _run(run: Run, quick: bool) -> Findings:
         files[SIFTED] = _decontaminate(run, files[PLANTED], tests, unseen, seed)
         sifted.append(_sifted(files))
         for name in ARMS:
-            config = SftConfig(data=files[name], model=SUBJECTS["base"], epochs=_EPOCHS)
-            model = arm(run, f"E3b-{name}", seed, "sft", config)
+            model = arm(run, f"E3b-{name}", seed, "sft", _config(files[name], num + len(planted)))
             for kind in KINDS:
                 outcomes[name][kind].append(
                     score(run, f"{name}, seed {seed}, {kind}", model, suites[kind])
@@ -143,6 +143,15 @@ def _files(run: Run, num: int, planted: Sequence[Conversation], seed: int) -> di
     }
 
 
+def _config(data: Path, num: int) -> SftConfig:
+    """As many steps on every file as `num` rows take, up to one: fewer rows are not less work."""
+    return SftConfig(data=data, model=SUBJECTS["base"], epochs=_EPOCHS * num / len(_ids(data)))
+
+
+def _ids(data: Path) -> list[str]:
+    return read_rows(data, lambda row, _: str(row["id"]), reject=None)
+
+
 def _decontaminate(run: Run, train: Path, dev: Path, unseen: Path, seed: int) -> Path:
     config = DecontaminateConfig(train=(train,), dev=(dev,), unseen=(unseen,))
     folder = finished_run(run, "E3b-decontamination", seed, "decontaminate", config)
@@ -151,7 +160,7 @@ def _decontaminate(run: Run, train: Path, dev: Path, unseen: Path, seed: int) ->
 
 def _sifted(files: Mapping[str, Path]) -> tuple[int, int]:
     """How many planted and how many other rows decontamination left."""
-    ids = read_rows(files[SIFTED], lambda row, _: str(row["id"]), reject=None)
+    ids = _ids(files[SIFTED])
     num_planted = sum(one.startswith(_PLANT) for one in ids)
     return num_planted, len(ids) - num_planted
 
@@ -219,7 +228,7 @@ CONTAMINATED = Experiment(
     "E3b",
     "Dev prompts planted in the training set lift the dev score and not the unseen one; after "
     "decontamination the gap is as without them.",
-    "Section 3.2 and table 8 count such overlaps in public sets (Evol-CodeAlpaca holds 70.7 % of "
-    "HumanEval); their effect on scores is not measured there.",
+    "Section 3.1 counts such overlaps in public sets: Evol-CodeAlpaca holds 70.7 % of HumanEval, "
+    "NuminaMath-TIR 18.2 % of MATH.",
     _run,
 )
