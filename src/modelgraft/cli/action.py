@@ -91,7 +91,7 @@ def make_config(
 ) -> tuple[Any, dict[str, str]]:
     """The config, and the source of every one of its values, defaults included."""
     config = build(cls, values, _places(sources))
-    return config, _all_sources(config, sources)
+    return config, all_sources(config, sources)
 
 
 def make_all(
@@ -110,7 +110,7 @@ def make_all(
             (cls, values, _places(sources)),
         ]
     )
-    return flags, settings, config, _all_sources(config, sources)
+    return flags, settings, config, all_sources(config, sources)
 
 
 def _places(sources: Mapping[str, str]) -> dict[str, str]:
@@ -118,7 +118,8 @@ def _places(sources: Mapping[str, str]) -> dict[str, str]:
     return {name: source for name, source in sources.items() if source != "flag"}
 
 
-def _all_sources(config: Any, sources: Mapping[str, str]) -> dict[str, str]:
+def all_sources(config: Any, sources: Mapping[str, str]) -> dict[str, str]:
+    """The source of every value of a config, `default` where none is given."""
     return {name: sources.get(name, "default") for name in flatten(config)}
 
 

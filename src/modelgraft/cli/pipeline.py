@@ -24,10 +24,11 @@ from modelgraft.core.recipes import (
     Resolved,
     Setting,
     Step,
+    check_configs,
     check_references,
+    configured,
     preset_settings,
     read_recipe,
-    resolve,
 )
 from modelgraft.core.settings import Settings
 
@@ -117,7 +118,7 @@ def _run_recipe(recipe: Recipe, argv: Sequence[str]) -> int:
     plan = [Planned(*one, _merge(*one, flags.preset, given)) for one in found]
     out = flags.out or Path("runs") / recipe.name
     folders = {step.id: out / step.id for step in recipe.steps}
-    _check_all(plan, folders)
+    check_configs(((p.step, p.settings, p.action.config) for p in plan), folders)
     chosen = [plan[i] for i in _chosen([step.id for step in recipe.steps], flags)]
     words = ("modelgraft", "run", *argv)
     rows: list[dict[str, Any]] = []
@@ -196,33 +197,6 @@ def _merge(
     return merged
 
 
-def _check_all(plan: Sequence[Planned], folders: Mapping[str, Path]) -> None:
-    """Build every config before the first step runs; one error lists the faults of all steps."""
-    faults = []
-    for planned in plan:
-        try:
-            _configured(planned, folders)
-        except ConfigError as error:
-            faults.append(str(error))
-    if faults:
-        raise ConfigError("", "\n".join(faults))
-
-
-def _configured(
-    planned: Planned, folders: Mapping[str, Path]
-) -> tuple[Resolved, Any, dict[str, str]]:
-    resolved = resolve(planned.settings, options(planned.action.config), folders)
-    try:
-        return resolved, *actions.make_config(
-            planned.action.config, resolved.values, resolved.sources
-        )
-    except ConfigError as error:
-        faults = str(error).replace("\n", "\n  ")
-        raise ConfigError(
-            "", f"{planned.step.source}: step {planned.step.id}\n  {faults}"
-        ) from None
-
-
 def _chosen(ids: Sequence[str], flags: RunOptions) -> list[int]:
     """The places of the steps that --only and --from leave."""
     only = names_in(flags.only) if flags.only is not None else list(ids)
@@ -243,7 +217,8 @@ def _run_step(
     flags: RunOptions,
 ) -> tuple[dict[str, Any], actions.Outcome | None]:
     step, folder = planned.step, folders[planned.step.id]
-    resolved, config, sources = _configured(planned, folders)
+    resolved, config = configured(step, planned.settings, planned.action.config, folders)
+    sources = actions.all_sources(config, resolved.sources)
     job = actions.Job(planned.card, planned.action, config, sources, settings, words)
     if flags.dry_run:
         return _estimate_step(step, job, resolved, flags), None

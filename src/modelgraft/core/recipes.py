@@ -23,7 +23,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from typing import Any
 from modelgraft.core.card import Card
 from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.core.markup import SUFFIXES, Document, Place, read_document
-from modelgraft.core.options import Option
+from modelgraft.core.options import Option, build, options
 
 _MAX_FAULTS = 10
 _MAX_FILES = 50
@@ -377,3 +377,34 @@ def check_references(resolved: Resolved) -> None:
                 f"{where}: there is no {path}.\n"
                 "  Look into that run folder for the right name, or run the earlier step again."
             )
+
+
+def configured(
+    step: Step, settings: Mapping[str, Setting], cls: type, runs: Mapping[str, Path]
+) -> tuple[Resolved, Any]:
+    """The values that the settings of a step give, and the config of class `cls` made of them.
+
+    Raises `ConfigError` that begins with the step's place in the recipe.
+    """
+    resolved = resolve(settings, options(cls), runs)
+    # A flag is named by the message itself; a file and its line are not.
+    places = {name: source for name, source in resolved.sources.items() if source != "flag"}
+    try:
+        return resolved, build(cls, resolved.values, places)
+    except ConfigError as error:
+        faults = str(error).replace("\n", "\n  ")
+        raise ConfigError("", f"{step.source}: step {step.id}\n  {faults}") from None
+
+
+def check_configs(
+    steps: Iterable[tuple[Step, Mapping[str, Setting], type]], runs: Mapping[str, Path]
+) -> None:
+    """Build every config before the first step runs; one error lists the faults of all steps."""
+    faults = []
+    for step, settings, cls in steps:
+        try:
+            configured(step, settings, cls, runs)
+        except ConfigError as error:
+            faults.append(str(error))
+    if faults:
+        raise ConfigError("", "\n".join(faults))

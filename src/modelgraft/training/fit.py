@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
@@ -24,6 +23,7 @@ from modelgraft.training.checkpoints import load_snapshot, snapshot, write_snaps
 from modelgraft.training.config import OptimConfig
 from modelgraft.training.ema import Ema
 from modelgraft.training.optim import adamw, trainable
+from modelgraft.training.processes import accelerator_of
 from modelgraft.training.schedules import learning_rate_factor
 
 Batch = TypeVar("Batch")
@@ -70,7 +70,7 @@ def fit(
     in a row `Partial` names the steps and the last checkpoint. When someone stops the run, it is
     saved before `Interrupted` is raised.
     """
-    accelerator = accelerator or _accelerator(config)
+    accelerator = accelerator or accelerator_of(config, run.settings)
     if accelerator.distributed_type == DistributedType.FSDP:
         model = accelerator.prepare(model)
     if not _is_sharded(trainable(model).values()):
@@ -107,12 +107,6 @@ def fit(
         if sums.is_stopping:
             run.check()
     return model
-
-
-def _accelerator(config: OptimConfig) -> Accelerator:
-    # accelerate keeps the first number type of a process, and refuses another to a later run.
-    AcceleratorState._reset_state()
-    return Accelerator(mixed_precision=config.precision)
 
 
 @dataclass

@@ -24,7 +24,6 @@ from modelgraft.core.settings import Settings
 from modelgraft.language.load import Loaded
 from modelgraft.language.logprobs import token_logprobs
 from modelgraft.methods.tulu3.adapter.models import attach
-from modelgraft.methods.tulu3.adapter.processes import accelerator_of
 from modelgraft.methods.tulu3.adapter.reference import cached_reference, reference_key
 from modelgraft.methods.tulu3.config import DpoConfig, LoraConfig, PairOptim, PreferenceLoss
 from modelgraft.methods.tulu3.data import world_pairs
@@ -44,6 +43,7 @@ from modelgraft.methods.tulu3.train.pairs import (
     collate_pairs,
     tokenise_pairs,
 )
+from modelgraft.training.processes import accelerator_of
 
 TOKENIZER = build_tokenizer()
 ACCELERATOR = Accelerator(cpu=True)

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from modelgraft.core.errors import ConfigError
+from modelgraft.core.processes import refuse_processes
 from modelgraft.core.runs import open_run
 from modelgraft.core.settings import Settings
 from modelgraft.language.conversation import TULU_TEMPLATE
@@ -26,9 +27,9 @@ from modelgraft.methods.tulu3.adapter.models import (
     model_card,
     save_trained,
 )
-from modelgraft.methods.tulu3.adapter.processes import accelerator_of, refuse_processes
 from modelgraft.methods.tulu3.config import LoraConfig, SftOptim
 from modelgraft.methods.tulu3.tiny import build_tokenizer
+from modelgraft.training.processes import accelerator_of
 
 FULL, LORA = LoraConfig(), LoraConfig(rank=2)
 RECIPE = Recipe("SFT", "some/model", {"a|b": 1200}, {"data": "x|y"}, ())
@@ -210,7 +211,7 @@ def test_each_run_of_a_process_has_the_number_type_it_asks_for():
 
 
 def test_work_that_processes_do_not_share_is_refused_in_several(monkeypatch):
-    refuse_processes("evaluate")
+    refuse_processes("evaluate", "only training shares it")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="evaluate: 2 processes were started"):
-        refuse_processes("evaluate")
+        refuse_processes("evaluate", "only training shares it")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, cast
 
 from modelgraft.core.errors import ConfigError
+from modelgraft.core.processes import refuse_processes
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run, Settings
 from modelgraft.evaluation.plan import ReproduceConfig
@@ -84,14 +84,14 @@ def plan(config: PlanConfig, run: Run) -> Result:
 
 def ruler(config: RulerConfig, run: Run) -> Result:
     """Scores per task and family, star beside dense on the same samples."""
-    _refuse_processes("ruler")
+    refuse_processes("ruler", "only answer shares a context")
     loaded = _load(config, run)
     return score_model(loaded.model, loaded.tokenizer, config, run)
 
 
 def race(config: RaceConfig, run: Run) -> Result:
     """Ratios of prefill, decoding, end to end and peak memory, star against the stock model."""
-    _refuse_processes("race")
+    refuse_processes("race", "only answer shares a context")
     loaded = _load(config, run)
     check_model(loaded.model)
     return race_model(loaded.model, loaded.tokenizer, config, run)
@@ -99,7 +99,7 @@ def race(config: RaceConfig, run: Run) -> Result:
 
 def reproduce(config: ReproduceConfig, run: Run) -> Result:
     """The paper's claims at this scale."""
-    _refuse_processes("reproduce")
+    refuse_processes("reproduce", "only answer shares a context")
     return reproduce_experiments(
         "star_attention",
         EXPERIMENTS,
@@ -142,14 +142,3 @@ def _skeleton(config: ModelOptions, settings: Settings) -> tuple[Loaded, str]:
     number_type = str(skeleton.model.dtype).removeprefix("torch.")
     assumed = " is assumed; auto measures on a CPU" if is_measured(dtype, device) else ""
     return skeleton, number_type + assumed
-
-
-def _refuse_processes(action: str) -> None:
-    """Raise `ConfigError` under torchrun or accelerate launch with several processes."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size > 1:
-        raise ConfigError(
-            "",
-            f"{action}: {size} processes were started, and each would do the whole work again; "
-            "only answer shares a context.\n  Start it without torchrun or accelerate launch.",
-        )

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from modelgraft.core.errors import ConfigError
+from modelgraft.core.files import write_atomic
 from modelgraft.core.options import flatten
 from modelgraft.core.results import Result
 from modelgraft.core.runs import Run
@@ -85,7 +86,7 @@ def reward(config: RewardConfig, run: Run) -> Result:
     )
     save_scores(model, loaded.tokenizer, run.artefacts / MODEL)
     card = run.add("text", f"{MODEL}/README.md", f"Card of the reward model in {MODEL}/")
-    card.write_text(model_card(recipe), encoding="utf-8")
+    write_atomic(card, model_card(recipe))
     return Result(tuple(numbers))
 
 

@@ -1,7 +1,7 @@
 """The options of Tulu 3 and of its actions; standard library only.
 
 Without a preset the values suit the embedded models. `--preset paper` gives those of the paper for
-8 billion weights (arXiv 2411.15124, tables 10, 20 and 22).
+8 billion weights (arXiv 2411.15124).
 """
 
 from __future__ import annotations

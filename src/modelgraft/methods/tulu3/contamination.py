@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.core.files import sha256_file, write_atomic, write_errors, write_json
+from modelgraft.core.processes import refuse_processes
 from modelgraft.core.provenance import versions
 from modelgraft.core.results import Number, Result
 from modelgraft.core.rows import MAX_ROW_BYTES, BadRow, Row, read_rows, shown, text_of
@@ -72,6 +73,7 @@ def decontaminate(config: DecontaminateConfig, run: Run) -> Result:
     are recorded in the run and are in no clean set. Tests may have the same forms; there a bad row
     raises `InputError`, because a test that is not searched for would count as clean.
     """
+    refuse_processes("decontaminate", "only training shares it")
     suites = _suites(config)
     evaluations = [read_tests(path, suite) for path, suite in suites]
     index = EvalIndex.build(evaluations, n=config.n, short=config.short)

@@ -261,6 +261,7 @@ def refusal_verdict(response: str, truth: str) -> Verdict:
 
 
 def id_of(row: Row, place: int) -> str:
+    """The id of a row; of one without, its place counted from 1."""
     """The id of a row, or its number in the file where it has none."""
     value = row.get("id")
     if value is None:
@@ -302,14 +303,14 @@ def _read(
 
 def _conversation(row: Row, place: int, source: str) -> Conversation:
     messages = turns_of(row, "messages")
-    _check_order(messages, 'field "messages"')
-    return Conversation(id_of(row, place), messages, _source(row, source))
+    require_order(messages, 'field "messages"')
+    return Conversation(id_of(row, place), messages, source_of(row, source))
 
 
 def _pair(row: Row, place: int, source: str) -> Pair:
     chosen, rejected = turns_of(row, "chosen"), turns_of(row, "rejected", blank_end=True)
     for name, turns in (("chosen", chosen), ("rejected", rejected)):
-        _check_order(turns, f'field "{name}"')
+        require_order(turns, f'field "{name}"')
     prompt = chosen[:-1]
     if not prompt:
         raise BadRow('field "chosen": there is no prompt before the answer')
@@ -323,7 +324,7 @@ def _pair(row: Row, place: int, source: str) -> Pair:
         prompt,
         chosen[-1]["content"],
         rejected[-1]["content"],
-        _source(row, source),
+        source_of(row, source),
         _both(row, "rating", number_of),
         _both(row, "model", text_of),
     )
@@ -337,17 +338,18 @@ def _prompt(row: Row, place: int, source: str) -> Prompt:
             "the user's"
         )
     answer = {"role": "assistant", "content": "."}
-    _check_order((*messages, answer), 'field "messages", with the answer to come')
+    require_order((*messages, answer), 'field "messages", with the answer to come')
     name, truth, options = text_of(row, "dataset"), present(row, "ground_truth"), row.get("options")
     if not isinstance(options, dict | None):
         raise BadRow(f'field "options": {shown(options)} is not an object')
     if faults := _truth_faults(name, truth, options or {}):
         raise BadRow(f'fields "dataset" and "ground_truth": {"; ".join(faults)}')
     known = name.lower() if name.lower() in VERIFIERS else name
-    return Prompt(id_of(row, place), messages, known, truth, options or {}, _source(row, source))
+    return Prompt(id_of(row, place), messages, known, truth, options or {}, source_of(row, source))
 
 
-def _check_order(turns: Turns, where: str) -> None:
+def require_order(turns: Turns, where: str) -> None:
+    """Raise `BadRow`, which begins with `where`, unless this is a conversation to learn from."""
     # It brings torch, which the process of a verifier must not wait for.
     from modelgraft.language.conversation import check_conversation
 
@@ -392,7 +394,8 @@ def _both(row: Row, name: str, read: Callable[[Row, str], Any]) -> tuple[Any, An
     return read(row, names[0]), read(row, names[1])
 
 
-def _source(row: Row, default: str) -> str:
+def source_of(row: Row, default: str) -> str:
+    """The name of the set that a row comes from."""
     return default if row.get("source") is None else text_of(row, "source")
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.core.files import dump_json, sha256_file, write_atomic, write_json
+from modelgraft.core.processes import refuse_processes
 from modelgraft.core.provenance import versions
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
@@ -87,6 +88,7 @@ def mix(config: MixConfig, run: Run) -> Result:
     Raises `ConfigError` that lists every entry which cannot be read or asks for more than there is,
     and unknown names in `without`, before anything is written.
     """
+    refuse_processes("mix", "only training shares it")
     entries = _entries(config)
     sources = []
     for done, entry in enumerate(entries):

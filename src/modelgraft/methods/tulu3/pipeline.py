@@ -6,28 +6,28 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from modelgraft.core.attempts import RunRecord, differences, finished_result, set_aside
+from modelgraft.core.attempts import RunRecord
 from modelgraft.core.card import Action, find_card
 from modelgraft.core.errors import ConfigError, InputError, Interrupted
 from modelgraft.core.inputs import config_inputs, input_hashes
 from modelgraft.core.lazy import load
+from modelgraft.core.nested import moved, nested_run
 from modelgraft.core.options import build, flatten, options
+from modelgraft.core.processes import refuse_processes
 from modelgraft.core.recipes import (
     Recipe,
-    Resolved,
     Setting,
     Step,
+    check_configs,
     check_references,
+    configured,
     preset_settings,
     read_recipe,
-    resolve,
 )
 from modelgraft.core.results import Result
-from modelgraft.core.runs import Run, open_run
+from modelgraft.core.runs import Run
 from modelgraft.core.settings import Settings
-from modelgraft.methods.tulu3.adapter.processes import refuse_processes
 from modelgraft.methods.tulu3.config import PipelineConfig
 
 RECIPE = Path(__file__).parent / "recipes" / "tiny.yaml"
@@ -51,13 +51,13 @@ def pipeline(config: PipelineConfig, run: Run) -> Result:
     inputs changed is set aside and run anew. Every config is built before the first step starts.
     The recipe's seed counts unless --seed names another than 0.
     """
-    refuse_processes("pipeline")
+    refuse_processes("pipeline", "only training shares it")
     recipe = read_recipe(config.recipe or RECIPE)
     stages = [_stage(step, run.folder / "steps" / step.id) for step in recipe.steps]
     if config.model is not None:
         stages = with_base(stages, config.model)
     folders = {stage.step.id: stage.folder for stage in stages}
-    _check_all(stages, folders)
+    check_configs(((one.step, one.settings, one.action.config) for one in stages), folders)
     settings = _settings(recipe, run.settings)
     result, is_stopping = Result(), False
     for number, stage in enumerate(stages):
@@ -119,31 +119,8 @@ def _stage(step: Step, folder: Path) -> _Stage:
     return _Stage(step, action, {**settings, **step.config}, folder)
 
 
-def _check_all(stages: Sequence[_Stage], folders: Mapping[str, Path]) -> None:
-    """Build every config; one error lists the faults of all steps."""
-    faults = []
-    for stage in stages:
-        try:
-            _configured(stage, folders)
-        except ConfigError as error:
-            faults.append(str(error))
-    if faults:
-        raise ConfigError("", "\n".join(faults))
-
-
-def _configured(stage: _Stage, folders: Mapping[str, Path]) -> tuple[Resolved, Any]:
-    cls = stage.action.config
-    resolved = resolve(stage.settings, options(cls), folders)
-    try:
-        return resolved, build(cls, resolved.values, resolved.sources)
-    except ConfigError as error:
-        faults = str(error).replace("\n", "\n  ")
-        raise ConfigError("", f"{stage.step.source}: step {stage.step.id}\n  {faults}") from None
-
-
 def _settings(recipe: Recipe, settings: Settings) -> Settings:
-    """The settings of the steps; --resume speaks of the pipeline's own folder."""
-    settings = replace(settings, resume="auto")
+    """The settings of the steps."""
     if recipe.seed is None or settings.seed:
         return settings
     values = {**asdict(settings), "seed": recipe.seed.value}
@@ -154,7 +131,7 @@ def _run(
     stage: _Stage, folders: Mapping[str, Path], settings: Settings, pipeline_run: Run
 ) -> tuple[Result, bool]:
     """The result of a step, and whether somebody asked to stop meanwhile."""
-    resolved, config = _configured(stage, folders)
+    resolved, config = configured(stage.step, stage.settings, stage.action.config, folders)
     check_references(resolved)
     record = RunRecord(
         method=_METHOD,
@@ -164,15 +141,8 @@ def _run(
         sources=resolved.sources,
         inputs={**config_inputs(config), **input_hashes(resolved.inputs)},
     )
-    if changed := differences(stage.folder, settings, record):
-        aside = set_aside(stage.folder)
-        pipeline_run.log("step again", step=stage.step.id, changed=changed, old=str(aside))
-    result, is_stopping = finished_result(stage.folder, settings, record), False
-    if result is None:
-        with open_run(stage.folder, settings=settings, record=record) as run:
-            run.listener = pipeline_run.listener
-            result = run.finish(load(stage.action.target)(config, run))
-        is_stopping = run.is_stopping
-    # Its files are named from the folder of the whole pipeline.
-    artefacts = [replace(one, path=f"steps/{stage.step.id}/{one.path}") for one in result.artefacts]
-    return replace(result, artefacts=tuple(artefacts)), is_stopping
+    target = load(stage.action.target)
+    result, is_stopping = nested_run(
+        pipeline_run, stage.folder, settings, record, lambda run: target(config, run)
+    )
+    return moved(result, f"steps/{stage.step.id}"), is_stopping

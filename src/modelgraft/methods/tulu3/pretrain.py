@@ -15,13 +15,13 @@ from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
 from modelgraft.methods.tulu3.adapter.models import Recipe, save_trained
-from modelgraft.methods.tulu3.adapter.processes import accelerator_of
 from modelgraft.methods.tulu3.config import PretrainConfig
 from modelgraft.methods.tulu3.tiny import build_tokenizer, tiny_config
 from modelgraft.methods.tulu3.train.curves import first_and_last
 from modelgraft.methods.tulu3.world.documents import document
 from modelgraft.methods.tulu3.world.tasks import CONTEXT
 from modelgraft.training.fit import Loss, fit
+from modelgraft.training.processes import accelerator_of
 
 # Numbers of documents set apart for each row; a row needs five at most.
 _DOCUMENTS = 16

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterable
 
 from modelgraft.core.files import dump_json, write_atomic
+from modelgraft.core.processes import refuse_processes
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
@@ -28,6 +29,7 @@ def world(config: WorldConfig, run: Run) -> Result:
     Among the conversations lie `config.planted` prompts of the dev suite with their answers, each
     once, for `decontaminate` to find.
     """
+    refuse_processes("world", "only training shares it")
     dev, unseen = (suite(split, config.suite, seed=run.seed) for split in ("dev", "unseen"))
     conversations = world_conversations(config.num, seed=run.seed)
     hidden = _planted(dev, config.planted, run.seed)

@@ -1,4 +1,4 @@
-"""Stages of one model side by side, on the dev and on the unseen suite (Tulu 3, table 2 and 7)."""
+"""Stages of one model side by side, dev beside unseen, as in the tables of Tulu 3."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from modelgraft.core.errors import InputError
 from modelgraft.core.files import Journal, write_atomic
+from modelgraft.core.processes import refuse_processes
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.core.settings import Settings
@@ -24,7 +25,6 @@ from modelgraft.language.load import (
 )
 from modelgraft.language.verify import Pool
 from modelgraft.methods.tulu3.adapter.models import prepare_tokenizer
-from modelgraft.methods.tulu3.adapter.processes import refuse_processes
 from modelgraft.methods.tulu3.config import EvaluateConfig
 from modelgraft.methods.tulu3.evaluate.suites import (
     Answers,
@@ -95,7 +95,7 @@ def evaluate(config: EvaluateConfig, run: Run) -> Result:
     That every model is there and every prompt leaves room for an answer is checked before the first
     one answers. What is answered is kept in `answers.jsonl`, and a resumed run goes on from there.
     """
-    refuse_processes("evaluate")
+    refuse_processes("evaluate", "only training shares it")
     suites = read_suites(config, seed=run.seed)
     for model in dict.fromkeys(config.models):
         _check(model, suites, config, run.settings)

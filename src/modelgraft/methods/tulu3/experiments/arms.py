@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from modelgraft.core.attempts import RunRecord, differences, finished_result, set_aside
+from modelgraft.core.attempts import RunRecord
 from modelgraft.core.card import find_card
 from modelgraft.core.files import dump_json, remove_folder, write_atomic
 from modelgraft.core.inputs import config_inputs
 from modelgraft.core.lazy import load
+from modelgraft.core.nested import nested_run
 from modelgraft.core.options import flatten
 from modelgraft.core.results import Number
-from modelgraft.core.runs import Run, open_run
+from modelgraft.core.runs import Run
 from modelgraft.evaluation.intervals import Array, Interval, paired_bootstrap_over_seeds
 from modelgraft.language.endpoints.local import fingerprint
 from modelgraft.language.load import Loaded, load_causal_lm
@@ -58,8 +59,6 @@ def finished_run(run: Run, name: str, seed: int, action: str, config: Any) -> Pa
     """The folder of a finished run of any action, as `arm` makes it; checkpoints are gone."""
     run.check()
     folder = run.folder / "arms" / f"{name}-{seed}"
-    # The experiment's own --resume speaks of its folder, not of arms that may not have begun.
-    settings = replace(run.settings, seed=seed, resume="auto")
     record = RunRecord(
         method=_METHOD,
         action=action,
@@ -67,16 +66,11 @@ def finished_run(run: Run, name: str, seed: int, action: str, config: Any) -> Pa
         config=flatten(config),
         inputs=config_inputs(config),
     )
-    if changed := differences(folder, settings, record):
-        aside = set_aside(folder)
-        run.log("arm runs again", arm=folder.name, changed=changed, old=str(aside))
-    if finished_result(folder, settings, record) is None:
-        target = find_card(_METHOD).action(action).target
-        with open_run(folder, settings=settings, record=record) as own:
-            own.listener = run.listener
-            result = own.finish(load(target)(config, own))
-        if not result.partial and (folder / "checkpoints").exists():
-            remove_folder(folder / "checkpoints")
+    target = load(find_card(_METHOD).action(action).target)
+    settings = replace(run.settings, seed=seed)
+    result, _ = nested_run(run, folder, settings, record, lambda own: target(config, own))
+    if not result.partial and (folder / "checkpoints").exists():
+        remove_folder(folder / "checkpoints")
     return folder
 
 

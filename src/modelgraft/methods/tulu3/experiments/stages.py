@@ -1,4 +1,4 @@
-"""E8: all stages one after the other, on the dev and the unseen suite (paper, tables 2 and 7)."""
+"""E8: all stages one after the other, on the dev and on the unseen suite."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from modelgraft.core.attempts import RunRecord
-from modelgraft.core.options import flatten
-from modelgraft.core.results import Number
-from modelgraft.core.runs import Run, open_run
+from modelgraft.core.files import read_json
+from modelgraft.core.nested import moved
+from modelgraft.core.results import Number, Result
+from modelgraft.core.runs import Run
 from modelgraft.evaluation.reproduction import DOES_NOT_HOLD, HOLDS, Experiment, Findings
 from modelgraft.methods.tulu3.config import PipelineConfig
-from modelgraft.methods.tulu3.experiments.arms import described
-from modelgraft.methods.tulu3.pipeline import RECIPE, pipeline
+from modelgraft.methods.tulu3.experiments.arms import described, finished_run
+from modelgraft.methods.tulu3.pipeline import RECIPE
 
 QUICK = RECIPE.with_name("quick.yaml")
 _STAGES = ("base", "SFT", "DPO", "RLVR")
@@ -22,22 +22,18 @@ _STAGES = ("base", "SFT", "DPO", "RLVR")
 
 def _run(run: Run, quick: bool) -> Findings:
     config = PipelineConfig(recipe=QUICK if quick else RECIPE)
-    folder = run.folder / "pipeline"
-    record = RunRecord(method="tulu3", action="pipeline", config=flatten(config))
-    with open_run(folder, settings=run.settings, record=record) as own:
-        own.listener = run.listener
-        result = pipeline(config, own)
-        own.finish(result)
+    folder = finished_run(run, "E8-pipeline", run.seed, "pipeline", config)
+    stored = Result.from_dict(read_json(folder / "result.json", "the result of a run"))
+    result = moved(stored, str(folder.relative_to(run.folder)))
     numbers = [_beside_the_one_before(one, result.numbers) for one in result.numbers]
     dev = [one.value for name in _STAGES for one in numbers if one.name == f"{name}: dev average"]
     regressions = _regressions(folder / "steps" / "evaluate" / "artefacts" / "stages.json")
     rises = all(after >= before for before, after in pairwise(dev))
-    artefacts = tuple(replace(one, path=f"pipeline/{one.path}") for one in result.artefacts)
     return Findings(
         tuple(numbers),
         HOLDS if rises else DOES_NOT_HOLD,
         seeds=(run.seed,),
-        artefacts=artefacts,
+        artefacts=result.artefacts,
         remarks=(*result.remarks, *regressions),
         subject=described(run),
     )

@@ -1,4 +1,4 @@
-"""E5: rewards that a program verifies lift what they check (paper, section 6, figure 19)."""
+"""E5: rewards that a program verifies lift what they check (paper, section 6)."""
 
 from __future__ import annotations
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from modelgraft.core.processes import refuse_processes
 from modelgraft.core.results import Result
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
 from modelgraft.language.endpoints.exchange import Failure, Reply
 from modelgraft.language.endpoints.store import CallStore
+from modelgraft.methods.tulu3.calls import LATER, Calls, model_label, shortfall
 from modelgraft.methods.tulu3.config import PreferencesConfig
 from modelgraft.methods.tulu3.preferences.binarise import Drop, binarise, mean_rating
-from modelgraft.methods.tulu3.preferences.calls import LATER, Calls, model_label
 from modelgraft.methods.tulu3.preferences.judging import (
     Case,
     Judgement,
@@ -43,6 +43,7 @@ def preferences(config: PreferencesConfig, run: Run) -> Result:
     recorded in `rejects.jsonl` with its reason. Each prompt's outcome is acknowledged once; a run
     that was stopped goes on with the others and asks nothing that was answered.
     """
+    refuse_processes("preferences", "only training shares it")
     pool = open_pool(config)
     check_judge(config)
     if config.prompts is None:
@@ -65,15 +66,9 @@ def preferences(config: PreferencesConfig, run: Run) -> Result:
             if any(failure.kind == "budget" for failure in missing):
                 break
     num_open = sum(question.id not in rows for question in questions)
-    return write_outcomes(questions, rows, config, run, partial=_shortfall(num_open, missing))
-
-
-def _shortfall(num_open: int, missing: Sequence[Failure]) -> str:
-    if not num_open:
-        return ""
-    kinds = Counter(failure.kind for failure in missing).most_common()
-    told = ", ".join(f"{num:,} {kind}" for kind, num in kinds)
-    return f"{num_open:,} prompts have no outcome yet ({told}); the same command goes on with them"
+    return write_outcomes(
+        questions, rows, config, run, partial=shortfall(num_open, "prompts", missing)
+    )
 
 
 def _outcomes(

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from modelgraft.core.errors import InputError
-from modelgraft.core.rows import BadRow, Reject, Row, present, read_rows, shown, text_of
-from modelgraft.methods.tulu3.data import Turns
+from modelgraft.core.rows import BadRow, Reject, Row, read_rows, text_of
+from modelgraft.methods.tulu3.data import Turns, id_of, require_order, source_of, turns_of
 from modelgraft.methods.tulu3.world.tasks import Task, stream
 
 
@@ -46,10 +45,8 @@ def read_questions(path: Path, *, reject: Reject) -> list[Question]:
     """
 
     def parse(row: Row, place: int) -> Question:
-        given = row.get("id")
-        id = f"row-{place + 1}" if given is None else str(given)
-        source = path.stem if row.get("source") is None else text_of(row, "source")
-        return Question(text_of({"id": id}, "id"), _turns(row), source, str(path), place)
+        source = source_of(row, path.stem)
+        return Question(id_of(row, place), _turns(row), source, str(path), place)
 
     questions = read_rows(path, parse, key=operator.attrgetter("id"), reject=reject)
     with open(path, "rb") as handle:
@@ -59,30 +56,14 @@ def read_questions(path: Path, *, reject: Reject) -> list[Question]:
 
 def _turns(row: Row) -> Turns:
     """The messages of a row up to the last of the user's."""
-    # It brings torch, which a run without files or local models does without.
-    from modelgraft.language.conversation import check_conversation
-
     name = "messages" if "messages" in row else "prompt"
-    given = present(row, name)
-    if isinstance(given, str):
-        given = [{"role": "user", "content": text_of(row, name)}]
-    if not isinstance(given, list):
-        raise BadRow(f'field "{name}": {shown(given)} is neither a list of messages nor text')
-    turns = [_turn(turn, f"{name}[{place}]") for place, turn in enumerate(given)]
-    if turns and turns[-1]["role"] == "assistant":
-        turns.pop()
+    if isinstance(row.get(name), str):
+        row = {name: [{"role": "user", "content": text_of(row, name)}]}
+    turns = turns_of(row, name)
+    if turns[-1]["role"] == "assistant":
+        turns = turns[:-1]
     if not turns or turns[-1]["role"] != "user":
         raise BadRow(f'field "{name}": there is no turn of the user\'s to answer')
-    try:
-        check_conversation([*turns, {"role": "assistant", "content": "."}])
-    except InputError as error:
-        reason, *_ = str(error).split("\n")
-        raise BadRow(f'field "{name}", with the answer to come: {reason.rstrip(".")}') from None
-    return tuple(turns)
-
-
-def _turn(turn: object, label: str) -> dict[str, str]:
-    if not isinstance(turn, dict):
-        raise BadRow(f'field "{label}": {shown(turn)} is not an object with role and content')
-    parts = {f"{label}.{name}": value for name, value in turn.items()}
-    return {name: text_of(parts, f"{label}.{name}") for name in ("role", "content")}
+    answer = {"role": "assistant", "content": "."}
+    require_order((*turns, answer), f'field "{name}", with the answer to come')
+    return turns

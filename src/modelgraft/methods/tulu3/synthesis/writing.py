@@ -7,17 +7,18 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
 
 from modelgraft.core.files import dump_json, sha256_file, write_atomic, write_json
+from modelgraft.core.processes import refuse_processes
 from modelgraft.core.provenance import versions
 from modelgraft.core.results import Number, Result
 from modelgraft.core.rows import Row
 from modelgraft.core.runs import Run
 from modelgraft.evaluation.intervals import wilson
-from modelgraft.language.endpoints.exchange import Failure, FailureKind, Outcome, Reply, Request
+from modelgraft.language.endpoints.exchange import Failure, Outcome, Reply, Request
 from modelgraft.language.endpoints.store import CallStore
 from modelgraft.language.verify import Pool
+from modelgraft.methods.tulu3.calls import LATER, Calls, shortfall
 from modelgraft.methods.tulu3.config import SynthesiseConfig
 from modelgraft.methods.tulu3.data import AnyRecord, Conversation, Prompt, record_row
 from modelgraft.methods.tulu3.synthesis.briefs import Brief, make_briefs, read_personas
@@ -34,10 +35,6 @@ from modelgraft.methods.tulu3.verifying import verifier_pool, verify
 STUB, JOURNAL = "stub", "outcomes.jsonl"
 _PROMPT_TOKENS, _ANSWER_TOKENS = 256, 1024
 _AT_ONCE = 512  # rows between two acknowledgements
-# What another attempt may answer; such a row keeps no outcome.
-_LATER: frozenset[FailureKind] = frozenset(
-    ("rate_limited", "server_error", "timeout", "unreachable", "dropped", "budget")
-)
 Ask = Callable[[Sequence[Request]], list[Outcome]]
 
 
@@ -49,6 +46,7 @@ def synthesise(config: SynthesiseConfig, run: Run) -> Result:
     `outcomes.jsonl` that shows what was written. The outcome of a row is acknowledged once; a run
     that was stopped goes on with the others and asks nothing that was answered.
     """
+    refuse_processes("synthesise", "only training shares it")
     personas = read_personas(config.personas)
     briefs = make_briefs(
         config.skill, config.num, personas, seed=run.seed, is_stub=config.writer == STUB
@@ -73,7 +71,7 @@ def synthesise(config: SynthesiseConfig, run: Run) -> Result:
                 if any(failure.kind == "budget" for failure in missing):
                     break
         num_open = len(briefs) - len(journal.rows)
-        return _write(config, run, briefs, journal.rows, _shortfall(num_open, missing))
+        return _write(config, run, briefs, journal.rows, shortfall(num_open, "rows", missing))
 
 
 @contextlib.contextmanager
@@ -81,11 +79,8 @@ def _open_writer(config: SynthesiseConfig, run: Run, briefs: Sequence[Brief]) ->
     if config.writer == STUB:
         yield Stub(briefs, seed=run.seed).ask
         return
-    # It brings torch, which the stub can do without.
-    from modelgraft.methods.tulu3.preferences.calls import Calls
-
     with CallStore(run.folder / "calls.sqlite") as store:
-        calls = Calls(cast(Any, config), run, store)
+        calls = Calls(config, run, store)
         yield lambda requests: calls.ask(config.writer, requests)
 
 
@@ -167,7 +162,7 @@ def _take(draft: _Draft, outcome: Outcome, use: Callable[[_Draft, Reply], None])
             use(draft, outcome)
         except Unfit as error:
             draft.reject(error.kind, str(error))
-    elif outcome.kind in _LATER:
+    elif outcome.kind in LATER:
         draft.missing = outcome
     else:
         draft.reject("no answer", f"{outcome.kind}: {outcome.message}")
@@ -271,11 +266,3 @@ def _result(
     example = chats[0].messages if chats else ()
     text = "\n".join(f"{turn['role']}: {turn['content']}" for turn in example)
     return Result(numbers=tuple(numbers), text=text, remarks=tuple(remarks), partial=partial)
-
-
-def _shortfall(num_open: int, missing: Sequence[Failure]) -> str:
-    if not num_open:
-        return ""
-    kinds = Counter(failure.kind for failure in missing).most_common()
-    told = ", ".join(f"{num:,} {kind}" for kind, num in kinds)
-    return f"{num_open:,} rows have no outcome yet ({told}); the same command goes on with them"

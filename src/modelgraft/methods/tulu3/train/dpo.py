@@ -28,7 +28,6 @@ from modelgraft.methods.tulu3.adapter.models import (
     load_trainable_skeleton,
     save_trained,
 )
-from modelgraft.methods.tulu3.adapter.processes import accelerator_of
 from modelgraft.methods.tulu3.adapter.reference import cached_reference, reference_key
 from modelgraft.methods.tulu3.config import DpoConfig
 from modelgraft.methods.tulu3.method.preference import PairLosses, Side, preference_loss
@@ -45,6 +44,7 @@ from modelgraft.methods.tulu3.train.pairs import (
 )
 from modelgraft.nn.modes import eval_mode
 from modelgraft.training.fit import Loss, fit
+from modelgraft.training.processes import accelerator_of
 
 # S_ref [pairs, 2] of some pairs, chosen first.
 Reference = Callable[[PairBatch], Tensor]

@@ -14,7 +14,6 @@ from modelgraft.core.results import Number
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
 from modelgraft.evaluation.intervals import Interval, wilson
-from modelgraft.methods.tulu3.adapter.processes import accelerator_of
 from modelgraft.methods.tulu3.adapter.scores import answer_scores
 from modelgraft.methods.tulu3.config import RewardConfig
 from modelgraft.methods.tulu3.data import Pair
@@ -28,6 +27,7 @@ from modelgraft.methods.tulu3.train.pairs import (
 )
 from modelgraft.nn.modes import eval_mode
 from modelgraft.training.fit import Loss, fit
+from modelgraft.training.processes import accelerator_of
 
 
 def train_reward(

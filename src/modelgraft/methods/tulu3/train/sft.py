@@ -21,7 +21,6 @@ from modelgraft.methods.tulu3.adapter.models import (
     load_trainable_skeleton,
     save_trained,
 )
-from modelgraft.methods.tulu3.adapter.processes import accelerator_of
 from modelgraft.methods.tulu3.config import SftConfig
 from modelgraft.methods.tulu3.data import (
     Conversation,
@@ -40,6 +39,7 @@ from modelgraft.methods.tulu3.train.tokens import (
     sample_batches,
 )
 from modelgraft.training.fit import Loss, fit
+from modelgraft.training.processes import accelerator_of
 
 WORLD_ROWS = 2048
 

@@ -25,7 +25,6 @@ from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
 from modelgraft.language.generation import Sampling
 from modelgraft.language.verify import Pool
-from modelgraft.methods.tulu3.adapter.processes import accelerator_of
 from modelgraft.methods.tulu3.config import RlvrConfig
 from modelgraft.methods.tulu3.data import Prompt
 from modelgraft.methods.tulu3.train.curves import recorded
@@ -58,6 +57,7 @@ from modelgraft.methods.tulu3.train.rlvr.ppo import (
 from modelgraft.methods.tulu3.train.rlvr.sampler import InTurn, Meanwhile, Sampler, write_weights
 from modelgraft.nn.modes import eval_mode
 from modelgraft.training.fit import Loss, fit
+from modelgraft.training.processes import accelerator_of
 
 _AT_ONCE = 64  # answers written at the same time, if a forward pass of training takes fewer
 _RECORDED = ("verified", "score", "length", "kl")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from modelgraft.core.errors import ConfigError
 from modelgraft.core.settings import Settings
 from modelgraft.training.config import OptimConfig
 
 
-def accelerator_of(optim: OptimConfig, settings: Settings) -> Accelerator:
+def accelerator_of(config: OptimConfig, settings: Settings) -> Accelerator:
     """The accelerator of one training run, on the device and in the number type that it asks for.
 
     accelerate keeps the first number type of a process for good, so that a later run of the same
@@ -24,15 +21,4 @@ def accelerator_of(optim: OptimConfig, settings: Settings) -> Accelerator:
     if settings.device.startswith("cuda:"):
         torch.cuda.set_device(settings.device)
     AcceleratorState._reset_state()
-    return Accelerator(mixed_precision=optim.precision, cpu=is_cpu)
-
-
-def refuse_processes(action: str) -> None:
-    """Raise `ConfigError` under torchrun or accelerate launch with several processes."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size > 1:
-        raise ConfigError(
-            "",
-            f"{action}: {size} processes were started, and each would do the whole work again; "
-            "only training shares it.\n  Start it without torchrun or accelerate launch.",
-        )
+    return Accelerator(mixed_precision=config.precision, cpu=is_cpu)

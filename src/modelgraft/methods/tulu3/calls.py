@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import urllib.parse
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.runs import Run
 from modelgraft.language.endpoints.budget import Budget, read_prices
-from modelgraft.language.endpoints.exchange import FailureKind, Outcome, Request
+from modelgraft.language.endpoints.exchange import Failure, FailureKind, Outcome, Request
 from modelgraft.language.endpoints.gather import complete_all
 from modelgraft.language.endpoints.http import Endpoint, HttpModel
 from modelgraft.language.endpoints.store import CallStore
@@ -30,6 +31,15 @@ def model_label(name: str) -> str:
     """What records call the model of this name: of a URL#MODEL only the model."""
     _, mark, model = name.partition("#")
     return urllib.parse.unquote(model) if mark and "://" in name else name
+
+
+def shortfall(num_open: int, what: str, missing: Sequence[Failure]) -> str:
+    """Why items wait for another attempt, as the sentence of a partial result; empty if none do."""
+    if not num_open:
+        return ""
+    kinds = Counter(failure.kind for failure in missing).most_common()
+    told = ", ".join(f"{num:,} {kind}" for kind, num in kinds)
+    return f"{num_open:,} {what} have no outcome yet ({told}); the same command goes on with them"
 
 
 class Calls:
