@@ -61,7 +61,7 @@ def test_making_a_head_leaves_the_random_numbers_of_others_alone():
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    with_score_head(model, seed=1, is_fresh=True)
+    with_score_head(model, seed=1, trunk="fresh")
     assert torch.equal(torch.rand(1), expected)
 
 
@@ -127,6 +127,24 @@ def test_a_critic_starts_from_what_was_asked_for():
     told = [token_values(one, rows.ids) for one in scratch]
     assert torch.equal(told[0], told[1]) and not torch.equal(told[0], told[2])
     assert all(one.requires_grad for one in scratch[0].parameters())
+
+
+def test_below_an_adapter_the_trunk_of_a_critic_is_the_policys_and_takes_no_memory():
+    """What fits one GPU: two adapters on one frozen trunk, the reference the pass without them."""
+    plain, rows, lora = policy(layers=1), batch(*TEXTS), LoraConfig(rank=2)
+    apart = attach(make_critic(plain, "policy", seed=0), lora, seed=1, task="SEQ_CLS")
+    model = with_adapter(plain)
+    before = model(input_ids=rows.ids).logits
+    critic = attach(make_critic(model, "policy", seed=0), lora, seed=1, task="SEQ_CLS")
+    policys = {id(one) for one in model.parameters()}
+    own = [name for name, one in critic.named_parameters() if id(one) not in policys]
+    assert own and all(".lora_" in name or ".score." in name for name in own)
+    values = token_values(critic, rows.ids)
+    assert torch.equal(values, token_values(apart, rows.ids))
+    values.square().mean().backward()
+    assert all(one.grad is None for one in model.parameters())
+    assert any(one.grad is not None for one in critic.parameters())
+    assert torch.equal(model(input_ids=rows.ids).logits, before)
 
 
 def test_a_critic_that_cannot_be_made_is_refused():

@@ -222,12 +222,19 @@ def world_conversations(
     ]
 
 
-def world_pairs(num: int, *, seed: int, better: float = 0.95, longer: float = 0.5) -> list[Pair]:
+def world_pairs(
+    num: int,
+    *,
+    seed: int,
+    better: float = 0.95,
+    longer: float = 0.5,
+    skills: tuple[Skill, ...] = SKILLS,
+) -> list[Pair]:
     """Pairs of a right and a wrong answer to training tasks of the world.
 
     The right one is chosen in a share `better` of them, the longer one in a share `longer`.
     """
-    rows = preference_pairs(num, better=better, longer=longer, seed=seed)
+    rows = preference_pairs(num, better=better, longer=longer, seed=seed, skills=skills)
     return [_pair(row, place, "") for place, row in enumerate(rows)]
 
 

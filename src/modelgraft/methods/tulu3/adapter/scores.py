@@ -9,16 +9,18 @@ Letters: b rows, t tokens of a row.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from accelerate import init_empty_weights
 from torch import Tensor, nn
 
 from modelgraft.core.errors import ConfigError, UnsupportedModel
 from modelgraft.core.files import atomic_folder, remove_folder
-from modelgraft.core.intake import check_model_folder
+from modelgraft.core.intake import check_configs, check_model_folder
 from modelgraft.core.lazy import need
 from modelgraft.language.gguf import no_progress_bars
 from modelgraft.language.logprobs import causal_lm
@@ -27,14 +29,16 @@ from modelgraft.methods.tulu3.method.reward import init_score_head, last_kept
 from modelgraft.nn.weights import non_finite, plain_os_errors, refuse_non_finite
 
 CriticStart = Literal["reward", "policy", "scratch"]
+Trunk = Literal["copied", "shared", "fresh"]
 
 
-def with_score_head(model: Any, *, seed: int, is_fresh: bool = False) -> Any:
+def with_score_head(model: Any, *, seed: int, trunk: Trunk = "copied") -> Any:
     """A stock sequence classifier with one label: the trunk of `model` below a new head.
 
-    The trunk is a copy, without any adapter on it; with `is_fresh` it is drawn at random instead.
-    The head is drawn from N(0, 1 / (d + 1)) (Tulu 3, section 5.3). It is in eval mode, and all of
-    it trains.
+    The trunk is without any adapter that is on it: a copy, or the very same weights, which then
+    belong to both models and take no memory of their own, or it is drawn at random. The head is
+    drawn from N(0, 1 / (d + 1)) (Tulu 3, section 5.3). It is in eval mode, and all of it trains,
+    but of a shared trunk only what trains in `model`.
 
     Raises `UnsupportedModel` for a model whose family has no such classifier, and `ConfigError`
     for one without a padding token (`resize_embeddings` sets it).
@@ -48,13 +52,20 @@ def with_score_head(model: Any, *, seed: int, is_fresh: bool = False) -> Any:
         )
     config = copy.deepcopy(inner.config)
     config.num_labels = 1
+    is_empty = trunk != "fresh"  # its weights come from elsewhere: none are made to be replaced
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        classifier = _classifier(inner, config)
+        classifier = _classifier(inner, config, is_empty=is_empty)
+        if is_empty:
+            classifier.score.to_empty(device="cpu")
         init_score_head(classifier.score)
-    if not is_fresh:
-        classifier.base_model.load_state_dict(without_adapter(inner.base_model))
-    return classifier.to(inner.device).eval().requires_grad_(True)
+    if is_empty:
+        given = without_adapter(inner.base_model)
+        if trunk == "copied":
+            given = {name: tensor.detach().clone() for name, tensor in given.items()}
+        classifier.base_model.load_state_dict(given, assign=True)
+    classifier = classifier.to(inner.device).eval()
+    return classifier if trunk == "shared" else classifier.requires_grad_(True)
 
 
 def make_critic(
@@ -62,11 +73,15 @@ def make_critic(
 ) -> Any:
     """A critic for `policy`: a copy of the reward model, the policy's trunk, or random weights.
 
-    Raises `ConfigError` when there is no reward model to start from, and `UnsupportedModel` when
-    it has another vocabulary than the policy.
+    The trunk of a policy with an adapter is shared, since it does not train: such a critic needs an
+    adapter of its own. Raises `ConfigError` when there is no reward model to start from, and
+    `UnsupportedModel` when it has another vocabulary than the policy.
     """
-    if start != "reward":
-        return with_score_head(policy, seed=seed, is_fresh=start == "scratch")
+    if start == "scratch":
+        return with_score_head(policy, seed=seed, trunk="fresh")
+    if start == "policy":
+        trunk: Trunk = "shared" if hasattr(policy, "peft_config") else "copied"
+        return with_score_head(policy, seed=seed, trunk=trunk)
     if reward_model is None:
         raise ConfigError(
             "reward_model",
@@ -107,10 +122,13 @@ def answer_scores(model: Any, batch: Batch) -> Tensor:
 
 
 def without_adapter(module: nn.Module) -> dict[str, Tensor]:
-    """The weights under the names they had before peft put an adapter around them."""
+    """The weights under the names they had before peft put an adapter around them.
+
+    They are the module's own parameters.
+    """
     return {
         name.replace(".base_layer.", "."): tensor
-        for name, tensor in module.state_dict().items()
+        for name, tensor in module.state_dict(keep_vars=True).items()
         if ".lora_" not in name
     }
 
@@ -152,17 +170,43 @@ def load_scores(folder: str | Path, *, dtype: torch.dtype = torch.float32) -> An
     # The stock loader draws a missing head at random and only warns.
     if absent := sorted(info["missing_keys"]):
         raise _no_reward_model(folder, f"{', '.join(absent[:5])} is not in its weight files")
-    if model.config.num_labels != 1:
-        raise _no_reward_model(folder, f"it gives {model.config.num_labels} scores, not one")
+    _require_one_score(folder, model)
     return model.eval()
 
 
-def _classifier(inner: Any, config: Any) -> Any:
+def load_scores_skeleton(folder: str | Path) -> Any:
+    """The reward model in a folder on the meta device, for estimates: its sizes, no weights.
+
+    Raises what `load_scores` raises, as far as the configuration shows it.
+    """
     transformers = need("transformers", extra="hf")
+    check_configs(Path(folder))
     try:
-        made = transformers.AutoModelForSequenceClassification.from_config(
-            config, dtype=inner.dtype, attn_implementation=inner.config._attn_implementation
-        )
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        with torch.device("meta"):
+            model = transformers.AutoModelForSequenceClassification.from_config(
+                config, dtype=torch.float32, attn_implementation="sdpa"
+            )
+    except (ValueError, OSError, RuntimeError) as error:
+        raise _no_reward_model(folder, str(error).strip()[:500]) from None
+    _require_one_score(folder, model)
+    return model.eval()
+
+
+def _require_one_score(folder: str | Path, model: Any) -> None:
+    if model.config.num_labels != 1:
+        raise _no_reward_model(folder, f"it gives {model.config.num_labels} scores, not one")
+
+
+def _classifier(inner: Any, config: Any, *, is_empty: bool) -> Any:
+    """The classifier at random, or without any weights."""
+    transformers = need("transformers", extra="hf")
+    attention = inner.config._attn_implementation
+    try:
+        with init_empty_weights() if is_empty else contextlib.nullcontext():
+            made = transformers.AutoModelForSequenceClassification.from_config(
+                config, dtype=inner.dtype, attn_implementation=attention
+            )
     except ValueError as error:
         raise UnsupportedModel(
             f"{type(inner).__name__}: transformers has no sequence classifier of its family, which "

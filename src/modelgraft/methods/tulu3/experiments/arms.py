@@ -106,7 +106,7 @@ def score(
     prompts and how they were answered: a resumed experiment
     reads what it has scored. `label` names the model where progress is shown.
     """
-    loaded = _load(run, model)
+    loaded = load_subject(run, model)
     key = _key(loaded, prompts, [max_new_tokens, samples, temperature])
     with run.journal("scores.jsonl") as journal:
         for row in journal.rows:
@@ -136,7 +136,7 @@ def score(
 
 def described(run: Run, stage: str = "base") -> dict[str, str]:
     """What the numbers of an experiment belong to: model, weights, number type, device."""
-    loaded = _load(run, SUBJECTS[stage])
+    loaded = load_subject(run, SUBJECTS[stage])
     return {
         "model": loaded.name,
         "weights": fingerprint(loaded.model, loaded.tokenizer),
@@ -145,7 +145,8 @@ def described(run: Run, stage: str = "base") -> dict[str, str]:
     }
 
 
-def _load(run: Run, model: str | Path) -> Loaded:
+def load_subject(run: Run, model: str | Path) -> Loaded:
+    """The model under study, with a chat template, on the device that the run asks for."""
     settings = run.settings
     # Greedy answers must not depend on which number type is the faster one here.
     dtype = "float32" if settings.dtype == "auto" else settings.dtype

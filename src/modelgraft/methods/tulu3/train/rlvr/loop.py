@@ -185,6 +185,7 @@ class _Loop:
         self.asked: set[int] = set()
         self.now: _Now | None = None
         self.graphs: list[Graph] = []
+        self.ended = time.perf_counter()  # when the iteration before this one did
 
     def batches(self, index: int) -> list[Micro]:
         """The micro-batches of one optimiser step; the first of an iteration samples for it."""
@@ -219,8 +220,10 @@ class _Loop:
         is_main = self.accelerator.is_main_process
         if is_main:
             metrics = self.now.episodes.metrics
-            seconds = time.perf_counter() - self.now.began
-            self.run.metric(index, iteration=iteration, seconds_training=seconds, **metrics)
+            ended, before = time.perf_counter(), self.ended
+            self.ended = ended
+            seconds = {"seconds": ended - before, "seconds_training": ended - self.now.began}
+            self.run.metric(index, iteration=iteration, **seconds, **metrics)
         if every and is_main and (version % every == 0 or version == self.iterations):
             self._look(version)
         if version in self.asked and not self.files.has_samples(version):
