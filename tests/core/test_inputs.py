@@ -73,3 +73,11 @@ def test_a_gguf_file_counts() -> None:
 def test_other_texts_are_no_inputs(name: str) -> None:
     Path("config.json").write_text("{}")
     assert config_inputs(Config(model=name)) == {}
+
+
+def test_a_file_in_a_text_option_counts_with_or_without_an_amount() -> None:
+    for name in ("chats.jsonl", "chats.jsonl=0.5"):
+        Path("chats.jsonl").write_text("one\n")
+        before = config_inputs(Config(model=name))
+        Path("chats.jsonl").write_text("two\n")
+        assert set(before) == {name} and config_inputs(Config(model=name)) != before

@@ -17,8 +17,9 @@ def config_inputs(config: Any) -> dict[str, str]:
     """The hash of every file that an option of this config names, by its path.
 
     A path option counts when it is a file: a folder may be one the run itself writes to. A text
-    option counts when it is a model, a folder with `config.json` or a `.gguf` file; of its weights
-    only sizes and times are compared, because gigabytes would take longer to hash than to use.
+    option counts when it is a file, alone or before an equals sign as in `chats.jsonl=0.5`, or a
+    model, a folder with `config.json` or a `.gguf` file; of a model's weights only sizes and times
+    are compared, because gigabytes would take longer to hash than to use.
     """
     hashes: dict[str, str] = {}
     for value in _leaves(config):
@@ -32,7 +33,11 @@ def _hash(value: Any) -> str:
     """The hash of the file or model that an option names; empty when it names none."""
     if isinstance(value, Path):
         return sha256_file(value) if value.is_file() else ""
-    return _model_hash(value) if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    file = value.partition("=")[0]
+    # os.path, because a question of a thousand words is no error there, only no path.
+    return _model_hash(value) or (sha256_file(Path(file)) if os.path.isfile(file) else "")
 
 
 def input_hashes(paths: Sequence[Path]) -> dict[str, str]:
@@ -60,7 +65,6 @@ def _leaves(config: Any) -> Iterator[Any]:
 def _model_hash(name: str) -> str:
     """Changes with the model that lies at `name`; empty when none does."""
     path = os.path.expanduser(name)
-    # os.path, because a question of a thousand words is no error there, only no path.
     if path.lower().endswith(".gguf") and os.path.isfile(path):
         return hashlib.sha256(_stamp(Path(path)).encode()).hexdigest()
     if not path or not os.path.isfile(os.path.join(path, "config.json")):

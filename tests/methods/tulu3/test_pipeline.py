@@ -84,7 +84,7 @@ def test_a_finished_step_is_not_run_again_and_one_with_other_data_is_set_aside(t
     steps = tmp_path / "run" / "steps"
     assert nano.distance(nano.saved(steps / "dpo"), nano.saved(steps / "dpo.before-1")) > 0
     log = (tmp_path / "run" / "log.jsonl").read_text()
-    assert '"step again", "step": "dpo"' in log and "pairs.jsonl: the content has changed" in log
+    assert '"runs again", "folder": "dpo"' in log and "pairs.jsonl: the content has changed" in log
 
 
 def test_every_config_is_read_before_the_first_step(tmp_path):

@@ -1,59 +1,70 @@
 """The actions of Tulu 3, as the card names them."""
 
 from collections import Counter
-from pathlib import Path
 
 import torch
 
-from modelgraft.core.errors import ConfigError
 from modelgraft.core.files import write_atomic
 from modelgraft.core.options import flatten
 from modelgraft.core.results import Result
 from modelgraft.core.runs import Run
-from modelgraft.core.store import to_stderr
 from modelgraft.evaluation.plan import ReproduceConfig
 from modelgraft.evaluation.reproduction import reproduce as reproduce_experiments
-from modelgraft.language.hub import fetch_snapshot
 from modelgraft.methods.tulu3.adapter.models import (
     MODEL,
     Recipe,
-    attach,
     load_trainable,
     model_card,
     save_trained,
 )
-from modelgraft.methods.tulu3.adapter.scores import (
-    load_scores,
-    make_critic,
-    save_scores,
-    with_score_head,
-)
+from modelgraft.methods.tulu3.adapter.scores import load_scores, save_scores
 from modelgraft.methods.tulu3.config import LoraConfig, RewardConfig, RlvrConfig
 from modelgraft.methods.tulu3.contamination import decontaminate
-from modelgraft.methods.tulu3.data import Prompt, read_prompts, rejecter, world_prompts
-from modelgraft.methods.tulu3.evaluate.stages import evaluate
+from modelgraft.methods.tulu3.contamination_estimate import estimate_decontaminate
+from modelgraft.methods.tulu3.data import rejecter
+from modelgraft.methods.tulu3.evaluate.stages import estimate_evaluate, evaluate
 from modelgraft.methods.tulu3.experiments import EXPERIMENTS
-from modelgraft.methods.tulu3.mix import mix
-from modelgraft.methods.tulu3.pipeline import pipeline
-from modelgraft.methods.tulu3.preferences import preferences
-from modelgraft.methods.tulu3.pretrain import pretrain
-from modelgraft.methods.tulu3.synthesis import synthesise
+from modelgraft.methods.tulu3.mix import estimate_mix, mix
+from modelgraft.methods.tulu3.pipeline import estimate_pipeline, pipeline
+from modelgraft.methods.tulu3.preferences import estimate_preferences, preferences
+from modelgraft.methods.tulu3.pretrain import estimate_pretrain, pretrain
+from modelgraft.methods.tulu3.synthesis import estimate_synthesise, synthesise
 from modelgraft.methods.tulu3.train.dpo import dpo, estimate_dpo
 from modelgraft.methods.tulu3.train.pairs import read_pair_data
-from modelgraft.methods.tulu3.train.reward import train_reward
+from modelgraft.methods.tulu3.train.reward import (
+    estimate_reward,
+    reward_model_of,
+    train_reward,
+)
+from modelgraft.methods.tulu3.train.rlvr.estimate import estimate_rlvr
 from modelgraft.methods.tulu3.train.rlvr.held_out import verified_rate
 from modelgraft.methods.tulu3.train.rlvr.loop import train_rlvr
-from modelgraft.methods.tulu3.train.rlvr.ppo import Actors
 from modelgraft.methods.tulu3.train.rlvr.sampler import read_weights
+from modelgraft.methods.tulu3.train.rlvr.start import (
+    held_out_prompts,
+    make_actors,
+    reward_folder,
+    training_prompts,
+)
 from modelgraft.methods.tulu3.train.sft import estimate_sft, sft
 from modelgraft.methods.tulu3.verifying import verifier_pool
-from modelgraft.methods.tulu3.world_files import world
+from modelgraft.methods.tulu3.world_files import estimate_world, world
 
 __all__ = [
     "decontaminate",
     "dpo",
+    "estimate_decontaminate",
     "estimate_dpo",
+    "estimate_evaluate",
+    "estimate_mix",
+    "estimate_pipeline",
+    "estimate_preferences",
+    "estimate_pretrain",
+    "estimate_reward",
+    "estimate_rlvr",
     "estimate_sft",
+    "estimate_synthesise",
+    "estimate_world",
     "evaluate",
     "mix",
     "pipeline",
@@ -66,19 +77,17 @@ __all__ = [
     "synthesise",
     "world",
 ]
-WORLD_PROMPTS = 2048
 
 
 def reward(config: RewardConfig, run: Run) -> Result:
     """Train a reward model on the pairs, from the trunk of `config.model`, and save it."""
     pairs = read_pair_data(config, run)
     loaded = load_trainable(config.model, run, LoraConfig())
-    model = with_score_head(loaded.model, seed=run.seed)
-    if config.lora.rank:
-        model = attach(model, config.lora, seed=run.seed, task="SEQ_CLS")
+    model = reward_model_of(loaded, config.lora, seed=run.seed)
     numbers = train_reward(model, loaded.tokenizer, pairs, config, run)
     recipe = Recipe(
         stage="reward model",
+        task="text-classification",
         base=config.model,
         data=Counter(one.source for one in pairs),
         options=flatten(config),
@@ -92,21 +101,16 @@ def reward(config: RewardConfig, run: Run) -> Result:
 
 def rlvr(config: RlvrConfig, run: Run) -> Result:
     """Reinforce what verifiers accept; the policy that did best on held-out prompts is saved."""
-    if config.reward_weight and not config.reward_model:
-        raise ConfigError("reward_weight", "--reward-weight needs a --reward-model to weigh.")
-    prompts = _prompts(config, run)
+    folder = reward_folder(config, run.settings)
+    reject = rejecter(config.on_error, run)
+    prompts = training_prompts(config, seed=run.seed, reject=reject)
     loaded = load_trainable(config.model, run, config.lora)
-    reward_model = load_scores(_reward_folder(config, run)) if config.reward_model else None
-    critic = None
-    if config.algo == "ppo":
-        asked = config.ppo.critic
-        start = "policy" if asked == "reward" and reward_model is None else asked
-        critic = make_critic(loaded.model, start, seed=run.seed, reward_model=reward_model)
-        if config.lora.rank:
-            critic = attach(critic, config.lora, seed=run.seed, task="SEQ_CLS")
-    actors = Actors(loaded.model, loaded.tokenizer, critic, reward_model)
+    scorer = load_scores(folder) if folder is not None else None
+    actors = make_actors(loaded, scorer, config, seed=run.seed)
+    del scorer
     with verifier_pool() as pool:
-        looks = verified_rate(loaded.tokenizer, _held_out(config, run), config, pool)
+        held_out = held_out_prompts(config, seed=run.seed, reject=reject)
+        looks = verified_rate(loaded.tokenizer, held_out, config, pool)
         outcome = train_rlvr(actors, prompts, config, run, pool=pool, evaluate=looks)
     if outcome.best is not None:
         with torch.no_grad():
@@ -120,32 +124,6 @@ def rlvr(config: RlvrConfig, run: Run) -> Result:
     )
     save_trained(loaded.model, loaded.tokenizer, run, recipe)
     return Result(outcome.numbers, remarks=outcome.remarks, partial=outcome.partial)
-
-
-def _reward_folder(config: RlvrConfig, run: Run) -> Path:
-    """The folder of the reward model, fetched first if it is named by a hub id."""
-    folder = Path(config.reward_model).expanduser()
-    if folder.exists() or config.reward_model.count("/") != 1:
-        return folder
-    repository, _, revision = config.reward_model.partition("@")
-    snapshot = fetch_snapshot(
-        repository, revision, offline=run.settings.offline, report=to_stderr, weights=True
-    )
-    return snapshot.folder
-
-
-def _prompts(config: RlvrConfig, run: Run) -> list[Prompt]:
-    if config.data is None:
-        return world_prompts(WORLD_PROMPTS, split="train", seed=run.seed)
-    return read_prompts(config.data, reject=rejecter(config.on_error, run))
-
-
-def _held_out(config: RlvrConfig, run: Run) -> list[Prompt]:
-    if config.eval_data is not None:
-        return read_prompts(config.eval_data, reject=rejecter(config.on_error, run))[
-            : config.eval_num
-        ]
-    return world_prompts(config.eval_num, split="dev", seed=run.seed)
 
 
 def reproduce(config: ReproduceConfig, run: Run) -> Result:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from modelgraft.core.errors import ConfigError
+from modelgraft.core.results import Number
 from modelgraft.core.runs import Run
 from modelgraft.language.endpoints.budget import Budget, read_prices
 from modelgraft.language.endpoints.exchange import Failure, FailureKind, Outcome, Request
@@ -40,6 +41,19 @@ def shortfall(num_open: int, what: str, missing: Sequence[Failure]) -> str:
     kinds = Counter(failure.kind for failure in missing).most_common()
     told = ", ".join(f"{num:,} {kind}" for kind, num in kinds)
     return f"{num_open:,} {what} have no outcome yet ({told}); the same command goes on with them"
+
+
+def call_numbers(asked: Counter[str], num_tokens: int) -> list[Number]:
+    """How often models are asked at most, by where they are, and how much they write at most.
+
+    `asked` counts requests by the name of the model, the first attempt of each alone.
+    """
+    num_outside = sum(num for name, num in asked.items() if "://" in name)
+    return [
+        Number("calls to URLs at most", num_outside),
+        Number("calls to models on this machine at most", asked.total() - num_outside),
+        Number("tokens written at most", num_tokens, unit="tokens"),
+    ]
 
 
 class Calls:

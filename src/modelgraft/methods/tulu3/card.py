@@ -23,7 +23,7 @@ from modelgraft.methods.tulu3.config import (
 _ACTIONS = "modelgraft.methods.tulu3.actions"
 
 
-def _action(name: str, help: str, config: type, *, estimate: bool = False) -> Action:
+def _action(name: str, help: str, config: type, *, estimate: bool = True) -> Action:
     target = f"{_ACTIONS}:{name}"
     return Action(
         name, help, config, target, estimate=f"{_ACTIONS}:estimate_{name}" if estimate else None
@@ -51,13 +51,13 @@ CARD = Card(
             "Write prompts and answers in the manner of personas, and verify them.",
             SynthesiseConfig,
         ),
-        _action("sft", "Fine-tune on conversations.", SftConfig, estimate=True),
+        _action("sft", "Fine-tune on conversations.", SftConfig),
         _action(
             "preferences",
             "Draw answers from a pool of models, have them judged, and make pairs.",
             PreferencesConfig,
         ),
-        _action("dpo", "Tune on preference pairs.", DpoConfig, estimate=True),
+        _action("dpo", "Tune on preference pairs.", DpoConfig),
         _action("reward", "Train a reward model on preference pairs.", RewardConfig),
         _action("rlvr", "Reinforce answers that a program verifies.", RlvrConfig),
         _action("evaluate", "Put models side by side on dev and unseen suites.", EvaluateConfig),
@@ -67,6 +67,7 @@ CARD = Card(
             "reproduce",
             "Repeat the paper's claims at this scale and print what holds.",
             ReproduceConfig,
+            estimate=False,
         ),
     ),
     demo=(

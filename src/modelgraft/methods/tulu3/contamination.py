@@ -74,7 +74,7 @@ def decontaminate(config: DecontaminateConfig, run: Run) -> Result:
     raises `InputError`, because a test that is not searched for would count as clean.
     """
     refuse_processes("decontaminate", "only training shares it")
-    suites = _suites(config)
+    suites = suites_of(config)
     evaluations = [read_tests(path, suite) for path, suite in suites]
     index = EvalIndex.build(evaluations, n=config.n, short=config.short)
     on_dev: OnDev = "drop set" if config.drop_sets else "remove rows"
@@ -129,16 +129,16 @@ def scan_file(path: Path, index: EvalIndex, run: Run, *, processes: int = 1) -> 
 
 def read_piece(piece: Piece) -> Iterator[Document]:
     """The prompts of the rows that begin in a piece of a file; rows that are bad give none."""
-    for start, content in _lines(piece):
+    for start, content in lines_of(piece):
         try:
-            _, prompts = _parse(content, 0)
+            _, prompts = parse_line(content, 0)
         except BadRow:  # told when the file is sifted
             continue
         for prompt in prompts:
             yield _name(start), prompt
 
 
-def _lines(piece: Piece) -> Iterator[tuple[int, bytes]]:
+def lines_of(piece: Piece) -> Iterator[tuple[int, bytes]]:
     """First byte and content of every line that begins in a piece, line feed included."""
     path, start, end = piece
     with open(path, "rb") as handle:
@@ -160,8 +160,8 @@ def _read_line(handle: BinaryIO, path: Path) -> bytes:
     return content
 
 
-def _parse(content: bytes, place: int) -> tuple[str, list[str]]:
-    """The id and the prompts of a line."""
+def parse_line(content: bytes, place: int) -> tuple[str, list[str]]:
+    """The id and the prompts of a line; `BadRow` where it has none."""
     try:
         row = json.loads(content.removeprefix(b"\xef\xbb\xbf"))
     except (ValueError, RecursionError):
@@ -208,13 +208,7 @@ def _sift(path: Path, report: SetReport, run: Run) -> Sifted:
             counts["rows"] += 1
             if counts["rows"] % _ROWS_BETWEEN_CHECKS == 0:
                 run.check()
-    if not counts["rows"]:
-        raise InputError(f"{path}: there is no row in this file.")
-    if counts["rows"] == counts["bad"]:
-        raise InputError(
-            f"{path}: none of its {counts['rows']:,} rows can be searched.\n"
-            '  Give rows with "messages", "chosen" or "prompt"; rejects.jsonl says what is wrong.'
-        )
+    require_rows(path, counts["rows"], counts["bad"])
     lines = [found[overlap.row_id] for overlap in report.overlaps]
     named = (
         replace(overlap, row_id=line.id)
@@ -229,14 +223,25 @@ def _sift(path: Path, report: SetReport, run: Run) -> Sifted:
     )
 
 
+def require_rows(path: Path, num_rows: int, num_bad: int) -> None:
+    """Raise `InputError` unless a file has a row, and one that can be searched."""
+    if not num_rows:
+        raise InputError(f"{path}: there is no row in this file.")
+    if num_rows == num_bad:
+        raise InputError(
+            f"{path}: none of its {num_rows:,} rows can be searched.\n"
+            '  Give rows with "messages", "chosen" or "prompt"; rejects.jsonl says what is wrong.'
+        )
+
+
 def _walk(path: Path) -> Iterator[_Line]:
     place = 0
-    for number, (start, content) in enumerate(_lines((path, 0, path.stat().st_size)), start=1):
+    for number, (start, content) in enumerate(lines_of((path, 0, path.stat().st_size)), start=1):
         if not content.strip():
             continue
         row_id, fault = "", ""
         try:
-            row_id, _ = _parse(content, place)
+            row_id, _ = parse_line(content, place)
         except BadRow as error:
             fault = str(error)
         place += 1
@@ -263,7 +268,7 @@ def _reason(overlap: Overlap | None) -> str:
 # -- what is told ----------------------------------------------------------------------------------
 
 
-def _suites(config: DecontaminateConfig) -> list[tuple[Path, Suite]]:
+def suites_of(config: DecontaminateConfig) -> list[tuple[Path, Suite]]:
     """The test sets with their suites, after a look at all names."""
     dev: list[tuple[Path, Suite]] = [(path, "dev") for path in config.dev]
     unseen: list[tuple[Path, Suite]] = [(path, "unseen") for path in config.unseen]

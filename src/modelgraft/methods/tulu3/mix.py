@@ -24,8 +24,10 @@ from modelgraft.core.files import dump_json, sha256_file, write_atomic, write_js
 from modelgraft.core.processes import refuse_processes
 from modelgraft.core.provenance import versions
 from modelgraft.core.results import Number, Result
+from modelgraft.core.rows import Reject
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
+from modelgraft.core.settings import Settings
 from modelgraft.evaluation.report.formats import Table
 from modelgraft.methods.tulu3.config import MixConfig
 from modelgraft.methods.tulu3.data import (
@@ -94,7 +96,7 @@ def mix(config: MixConfig, run: Run) -> Result:
     for done, entry in enumerate(entries):
         run.progress(done, len(entries), f"reading {entry.path}")
         run.check()
-        sources.append(_read(entry, config, run))
+        sources.append(_read(entry, config, run.reject))
     _require_one_kind(sources)
     _require_enough(sources)
     drawn = {source.entry.name: draw(source, run.seed) for source in sources}
@@ -111,6 +113,19 @@ def mix(config: MixConfig, run: Run) -> Result:
     table = Table(columns, [tuple(one.values()) for one in counts], "Rows by source.")
     table.save(run.add("table", "sources.json", "Rows of every source."))
     return _result(counts, manifest)
+
+
+def estimate_mix(config: MixConfig, settings: Settings) -> list[Number]:
+    """The rows that `mix` would read of each source and write; what it would refuse is refused."""
+    sources = [_read(entry, config, lambda *_: None) for entry in _entries(config)]
+    _require_one_kind(sources)
+    _require_enough(sources)
+    written = [one.entry.count(len(one.records)) * one.entry.times for one in sources]
+    numbers = [Number("rows", sum(written), unit="rows")]
+    for source, num in zip(sources, written, strict=True):
+        read = len(source.records) + source.dropped.total()
+        numbers.append(Number(f"{source.entry.name}: rows written", num, n=read, unit="rows"))
+    return numbers
 
 
 def draw(source: Source, seed: int) -> list[AnyRecord]:
@@ -195,12 +210,12 @@ def _raise(faults: list[str], remedy: str) -> None:
 # -- rows ------------------------------------------------------------------------------------------
 
 
-def _read(entry: Entry, config: MixConfig, run: Run) -> Source:
+def _read(entry: Entry, config: MixConfig, tell: Reject) -> Source:
     dropped: Counter[str] = Counter()
 
     def reject(path: Path, line: int, row_id: str, reason: str) -> None:
         dropped["another assistant" if reason.startswith(_NAMES_OTHER) else "bad"] += 1
-        run.reject(path, line, row_id, reason)
+        tell(path, line, row_id, reason)
 
     if config.on_error == "raise":
         read_records(entry.path, reject=None)

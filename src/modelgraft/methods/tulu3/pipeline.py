@@ -25,13 +25,15 @@ from modelgraft.core.recipes import (
     preset_settings,
     read_recipe,
 )
-from modelgraft.core.results import Result
+from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.core.settings import Settings
 from modelgraft.methods.tulu3.config import PipelineConfig
 
 RECIPE = Path(__file__).parent / "recipes" / "tiny.yaml"
 _METHOD = "tulu3"
+# The run folder of a pipeline that is not run: nothing lies below a device.
+_NOWHERE = Path(os.devnull)
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,8 @@ def pipeline(config: PipelineConfig, run: Run) -> Result:
     The recipe's seed counts unless --seed names another than 0.
     """
     refuse_processes("pipeline", "only training shares it")
-    recipe = read_recipe(config.recipe or RECIPE)
-    stages = [_stage(step, run.folder / "steps" / step.id) for step in recipe.steps]
-    if config.model is not None:
-        stages = with_base(stages, config.model)
+    stages, settings = _plan(config, run.folder, run.settings)
     folders = {stage.step.id: stage.folder for stage in stages}
-    check_configs(((one.step, one.settings, one.action.config) for one in stages), folders)
-    settings = _settings(recipe, run.settings)
     result, is_stopping = Result(), False
     for number, stage in enumerate(stages):
         run.check()
@@ -73,6 +70,38 @@ def pipeline(config: PipelineConfig, run: Run) -> Result:
             return replace(result, partial=f"{stage.step.id}: {result.partial}")
     run.progress(len(stages), len(stages), "all steps")
     return result
+
+
+def estimate_pipeline(config: PipelineConfig, settings: Settings) -> list[Number]:
+    """What every step would cost, if it needs nothing that an earlier one writes.
+
+    Of another step this says how many such files it needs.
+    """
+    stages, own = _plan(config, _NOWHERE, settings)
+    folders = {stage.step.id: stage.folder for stage in stages}
+    numbers = []
+    for stage in stages:
+        resolved, step = configured(stage.step, stage.settings, stage.action.config, folders)
+        found: list[Number] = []
+        if resolved.references:
+            found = [Number("not known before earlier steps wrote files", len(resolved.references))]
+        elif stage.action.estimate is not None:
+            found = load(stage.action.estimate)(step, own)
+        numbers += [replace(one, name=f"{stage.step.id}: {one.name}") for one in found]
+    return numbers
+
+
+def _plan(
+    config: PipelineConfig, folder: Path, settings: Settings
+) -> tuple[list[_Stage], Settings]:
+    """The steps of the recipe below a run folder, every config checked, and their settings."""
+    recipe = read_recipe(config.recipe or RECIPE)
+    stages = [_stage(step, folder / "steps" / step.id) for step in recipe.steps]
+    if config.model is not None:
+        stages = with_base(stages, config.model)
+    folders = {stage.step.id: stage.folder for stage in stages}
+    check_configs(((one.step, one.settings, one.action.config) for one in stages), folders)
+    return stages, _settings(recipe, settings)
 
 
 def with_base(stages: Sequence[_Stage], model: str) -> list[_Stage]:

@@ -14,10 +14,17 @@ from transformers import LlamaForCausalLM
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
+from modelgraft.core.settings import Settings
 from modelgraft.methods.tulu3.adapter.models import Recipe, save_trained
 from modelgraft.methods.tulu3.config import PretrainConfig
 from modelgraft.methods.tulu3.tiny import build_tokenizer, tiny_config
 from modelgraft.methods.tulu3.train.curves import first_and_last
+from modelgraft.methods.tulu3.train.estimates import (
+    memory,
+    operations,
+    sizes_of,
+    training_bytes,
+)
 from modelgraft.methods.tulu3.world.documents import document
 from modelgraft.methods.tulu3.world.tasks import CONTEXT
 from modelgraft.training.fit import Loss, fit
@@ -52,8 +59,7 @@ def pretrain(config: PretrainConfig, run: Run) -> Result:
 
     fit(step, batches, model, run, config.optim, steps=config.steps, accelerator=accelerator)
     numbers = [
-        Number("weights", sum(one.numel() for one in model.parameters())),
-        Number("tokens", config.steps * size * CONTEXT),
+        *_sizes(model, config),
         *first_and_last(run.folder, "loss"),
     ]
     recipe = Recipe(
@@ -65,6 +71,28 @@ def pretrain(config: PretrainConfig, run: Run) -> Result:
     )
     save_trained(model.eval().half(), tokenizer, run, recipe)
     return Result(tuple(numbers))
+
+
+def estimate_pretrain(config: PretrainConfig, settings: Settings) -> list[Number]:
+    """What `pretrain` would cost: steps, tokens, operations and memory."""
+    with torch.device("meta"):
+        model = LlamaForCausalLM(tiny_config(config.size))
+    weights, tokens = _sizes(model, config)
+    return [
+        weights,
+        tokens,
+        Number("steps", config.steps),
+        operations(sizes_of(model).training_flop * tokens.value),
+        memory(training_bytes(model)),
+    ]
+
+
+def _sizes(model: LlamaForCausalLM, config: PretrainConfig) -> tuple[Number, Number]:
+    """How many weights there are, and how many tokens they see."""
+    return (
+        Number("weights", sum(one.numel() for one in model.parameters())),
+        Number("tokens", config.steps * config.optim.batch * CONTEXT),
+    )
 
 
 def row(tokenizer: Any, number: int, *, seed: int) -> list[int]:

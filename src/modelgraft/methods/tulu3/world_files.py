@@ -10,6 +10,7 @@ from modelgraft.core.processes import refuse_processes
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
+from modelgraft.core.settings import Settings
 from modelgraft.methods.tulu3.config import WorldConfig
 from modelgraft.methods.tulu3.data import (
     Conversation,
@@ -20,7 +21,10 @@ from modelgraft.methods.tulu3.data import (
     world_prompt,
     world_prompts,
 )
+from modelgraft.methods.tulu3.world.splits import Split
 from modelgraft.methods.tulu3.world.tasks import Task, suite
+
+_SUITES: tuple[Split, Split] = ("dev", "unseen")
 
 
 def world(config: WorldConfig, run: Run) -> Result:
@@ -30,7 +34,7 @@ def world(config: WorldConfig, run: Run) -> Result:
     once, for `decontaminate` to find.
     """
     refuse_processes("world", "only training shares it")
-    dev, unseen = (suite(split, config.suite, seed=run.seed) for split in ("dev", "unseen"))
+    dev, unseen = (suite(split, config.suite, seed=run.seed) for split in _SUITES)
     conversations = world_conversations(config.num, seed=run.seed)
     hidden = _planted(dev, config.planted, run.seed)
     rng = random.Random(rng_seed("tinychat", "hide", run.seed))
@@ -52,6 +56,18 @@ def world(config: WorldConfig, run: Run) -> Result:
             Number("items of each suite", len(dev)),
         )
     )
+
+
+def estimate_world(config: WorldConfig, settings: Settings) -> list[Number]:
+    """The rows that `world` would write into each file."""
+    sizes = {one: len(suite(one, config.suite, seed=settings.seed)) for one in _SUITES}
+    rows = {
+        "sft": config.num + min(config.planted, sizes["dev"]),
+        "pairs": config.pairs,
+        "prompts": config.prompts,
+        **sizes,
+    }
+    return [Number(f"rows of {name}.jsonl", num, unit="rows") for name, num in rows.items()]
 
 
 def _planted(dev: tuple[Task, ...], num: int, seed: int) -> list[Conversation]:

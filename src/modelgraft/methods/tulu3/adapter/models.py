@@ -156,13 +156,14 @@ def attach(
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a model card says of how the model came about."""
+    """What a model card says of how the model came about; `task` is the hub's name of its use."""
 
     stage: str
     base: str
     data: Mapping[str, int]
     options: Mapping[str, Any]
     numbers: Sequence[Number] = ()
+    task: str = "text-generation"
 
 
 def save_trained(model: nn.Module, tokenizer: Any, run: Run, recipe: Recipe) -> None:
@@ -248,7 +249,7 @@ def model_card(recipe: Recipe) -> str:
     head = {
         "base_model": recipe.base,
         "library_name": "transformers",
-        "pipeline_tag": "text-generation",
+        "pipeline_tag": recipe.task,
         "tags": ["modelgraft", "tulu3", recipe.stage],
     }
     lines = ["---", *(f"{key}: {json.dumps(value)}" for key, value in head.items()), "---", ""]

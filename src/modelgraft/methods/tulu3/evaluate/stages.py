@@ -37,6 +37,7 @@ from modelgraft.methods.tulu3.evaluate.suites import (
     prompt_ids,
     read_suites,
 )
+from modelgraft.methods.tulu3.train.estimates import Sizes, operations, sizes_of
 from modelgraft.methods.tulu3.verifying import verifier_pool
 
 KINDS: tuple[Kind, Kind] = ("dev", "unseen")
@@ -106,14 +107,39 @@ def evaluate(config: EvaluateConfig, run: Run) -> Result:
     return stage_result(stages, config.k, run)
 
 
-def _check(name: str, suites: Sequence[Suite], config: EvaluateConfig, settings: Settings) -> None:
+def _check(
+    name: str, suites: Sequence[Suite], config: EvaluateConfig, settings: Settings
+) -> tuple[Sizes, int]:
+    """The sizes of a model, and how many tokens it reads of all prompts."""
     skeleton = load_skeleton(name, device=settings.device, offline=settings.offline)
-    tokenizer = _with_template(skeleton).tokenizer
+    tokenizer, new = _with_template(skeleton).tokenizer, config.max_new_tokens
     try:
-        for one in suites:
-            prompt_ids(skeleton.model, tokenizer, one.prompts, config.max_new_tokens)
+        asked = [prompt_ids(skeleton.model, tokenizer, one.prompts, new) for one in suites]
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
+    return sizes_of(skeleton.model), sum(len(ids) for own in asked for ids in own)
+
+
+def estimate_evaluate(config: EvaluateConfig, settings: Settings) -> list[Number]:
+    """What `evaluate` would cost: items, answers, tokens and operations, if no answer ends early.
+
+    A prompt is read once for all of its answers, and a model that is named twice answers once.
+    """
+    suites = read_suites(config, seed=settings.seed)
+    models = list(dict.fromkeys(config.models))
+    each = config.samples * sum(len(one.prompts) for one in suites)
+    flop = 0
+    for model in models:
+        sizes, num_read = _check(model, suites, config, settings)
+        flop += sizes.forward_flop * (num_read + each * config.max_new_tokens)
+    answers = len(models) * each
+    return [
+        Number("models", len(models)),
+        *(Number(f"items of the {one.kind} suite", len(one.prompts)) for one in suites),
+        Number("answers", answers),
+        Number("tokens written at most", answers * config.max_new_tokens, unit="tokens"),
+        operations(flop, at_most=True),
+    ]
 
 
 def _load(name: str, settings: Settings) -> Loaded:

@@ -82,7 +82,7 @@ def without_name(skill: Skill) -> str:
 
 
 def _run(run: Run, quick: bool) -> Findings:
-    num, num_items = (64, 4) if quick else (2560, 64)
+    num, num_items = (64, 4) if quick else (5120, 64)
     seeds = seeds_of(run, quick)
     prompts = world_suite("dev", num_items, seed=run.seed)
     base = score(run, "the base model", SUBJECTS["base"], prompts)

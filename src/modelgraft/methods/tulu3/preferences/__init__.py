@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from modelgraft.core.lazy import public_names
 
 if TYPE_CHECKING:
-    from modelgraft.methods.tulu3.preferences.pairing import preferences
+    from modelgraft.methods.tulu3.preferences.pairing import estimate_preferences, preferences
 
-__all__ = ["preferences"]
-__getattr__ = public_names(__name__, {"preferences": f"{__name__}.pairing"})
+__all__ = ["estimate_preferences", "preferences"]
+__getattr__ = public_names(__name__, dict.fromkeys(__all__, f"{__name__}.pairing"))

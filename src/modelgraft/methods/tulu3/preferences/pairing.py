@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from modelgraft.core.processes import refuse_processes
-from modelgraft.core.results import Result
+from modelgraft.core.results import Number, Result
+from modelgraft.core.rows import Reject
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
+from modelgraft.core.settings import Settings
 from modelgraft.language.endpoints.exchange import Failure, Reply
 from modelgraft.language.endpoints.store import CallStore
-from modelgraft.methods.tulu3.calls import LATER, Calls, model_label, shortfall
+from modelgraft.methods.tulu3.calls import LATER, Calls, call_numbers, model_label, shortfall
 from modelgraft.methods.tulu3.config import PreferencesConfig
 from modelgraft.methods.tulu3.preferences.binarise import Drop, binarise, mean_rating
 from modelgraft.methods.tulu3.preferences.judging import (
+    STUB,
     Case,
     Judgement,
     check_judge,
@@ -28,6 +32,8 @@ from modelgraft.methods.tulu3.preferences.questions import (
     world_questions,
 )
 from modelgraft.methods.tulu3.preferences.respond import Answer, Pool, open_pool, respond_all
+from modelgraft.methods.tulu3.preferences.rubrics import ASPECTS
+from modelgraft.methods.tulu3.preferences.sheets import TOKENS_PER_RESPONSE
 
 JOURNAL = "outcomes.jsonl"
 # Prompts between two changes of model: bounds the memory, and how often a local model is loaded.
@@ -46,10 +52,7 @@ def preferences(config: PreferencesConfig, run: Run) -> Result:
     refuse_processes("preferences", "only training shares it")
     pool = open_pool(config)
     check_judge(config)
-    if config.prompts is None:
-        questions = world_questions(config.num, seed=run.seed)
-    else:
-        questions = read_questions(config.prompts, reject=run.reject)[: config.num]
+    questions = _questions(config, seed=run.seed, reject=run.reject)
     missing: list[Failure] = []
     with run.journal(JOURNAL) as journal, CallStore(run.folder / "calls.sqlite") as store:
         calls = Calls(config, run, store)
@@ -69,6 +72,34 @@ def preferences(config: PreferencesConfig, run: Run) -> Result:
     return write_outcomes(
         questions, rows, config, run, partial=shortfall(num_open, "prompts", missing)
     )
+
+
+def estimate_preferences(config: PreferencesConfig, settings: Settings) -> list[Number]:
+    """What `preferences` would ask of models, if all answer; invented ones cost nothing."""
+    pool = open_pool(config)
+    check_judge(config)
+    questions = _questions(config, seed=settings.seed, reject=lambda *_: None)
+    labels = (label for one in questions for label in pool.draw(one.id, settings.seed))
+    members = (pool.members[label] for label in labels)
+    asked = Counter(name for name in members if isinstance(name, str))
+    num_tokens = asked.total() * config.max_new_tokens
+    num_answers, num_judgements = pool.num_answers * len(questions), len(ASPECTS) * len(questions)
+    if config.judge != STUB:
+        asked[config.judge] += num_judgements
+        num_tokens += num_judgements * TOKENS_PER_RESPONSE * pool.num_answers
+    return [
+        Number("prompts", len(questions)),
+        Number("answers", num_answers),
+        Number("judgements at most", num_judgements),
+        *call_numbers(asked, num_tokens),
+    ]
+
+
+def _questions(config: PreferencesConfig, *, seed: int, reject: Reject) -> list[Question]:
+    """The prompts of the file, or of the embedded world."""
+    if config.prompts is None:
+        return world_questions(config.num, seed=seed)
+    return read_questions(config.prompts, reject=reject)[: config.num]
 
 
 def _outcomes(

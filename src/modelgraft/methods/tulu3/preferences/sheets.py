@@ -26,7 +26,7 @@ BEST, WORST = 5, 1
 # None is the judge's N/A; a response whose rating could not be read is not in it.
 Ratings = Mapping[str, int | None]
 
-_TOKENS_PER_RESPONSE = 160
+TOKENS_PER_RESPONSE = 160
 _MAX_REPLY = 100_000  # characters; a reply that is longer did not do what was asked
 _WORDS = "s|pad|bos|eos|unk|start_of_turn|end_of_turn|think|tool_call|tool_response|im_start|im_end"
 _CONTROL = re.compile(
@@ -65,7 +65,7 @@ def make_sheet(messages: Sequence[Message], responses: Sequence[str], aspect: As
     parts += [f"=== end {nonce}", _instructions(aspect, labels)]
     request = Request(
         messages=[{"role": "user", "content": "\n".join(parts)}],
-        max_tokens=_TOKENS_PER_RESPONSE * len(responses),
+        max_tokens=TOKENS_PER_RESPONSE * len(responses),
     )
     return Sheet(request, labels)
 

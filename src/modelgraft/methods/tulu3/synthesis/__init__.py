@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from modelgraft.core.lazy import public_names
 
 if TYPE_CHECKING:
-    from modelgraft.methods.tulu3.synthesis.writing import synthesise
+    from modelgraft.methods.tulu3.synthesis.writing import estimate_synthesise, synthesise
 
-__all__ = ["synthesise"]
-__getattr__ = public_names(__name__, {"synthesise": f"{__name__}.writing"})
+__all__ = ["estimate_synthesise", "synthesise"]
+__getattr__ = public_names(__name__, dict.fromkeys(__all__, f"{__name__}.writing"))

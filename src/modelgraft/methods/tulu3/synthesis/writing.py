@@ -14,11 +14,12 @@ from modelgraft.core.provenance import versions
 from modelgraft.core.results import Number, Result
 from modelgraft.core.rows import Row
 from modelgraft.core.runs import Run
+from modelgraft.core.settings import Settings
 from modelgraft.evaluation.intervals import wilson
 from modelgraft.language.endpoints.exchange import Failure, Outcome, Reply, Request
 from modelgraft.language.endpoints.store import CallStore
 from modelgraft.language.verify import Pool
-from modelgraft.methods.tulu3.calls import LATER, Calls, shortfall
+from modelgraft.methods.tulu3.calls import LATER, Calls, call_numbers, shortfall
 from modelgraft.methods.tulu3.config import SynthesiseConfig
 from modelgraft.methods.tulu3.data import AnyRecord, Conversation, Prompt, record_row
 from modelgraft.methods.tulu3.synthesis.briefs import Brief, make_briefs, read_personas
@@ -72,6 +73,18 @@ def synthesise(config: SynthesiseConfig, run: Run) -> Result:
                     break
         num_open = len(briefs) - len(journal.rows)
         return _write(config, run, briefs, journal.rows, shortfall(num_open, "rows", missing))
+
+
+def estimate_synthesise(config: SynthesiseConfig, settings: Settings) -> list[Number]:
+    """What `synthesise` would ask: a prompt for each row and an answer to each; the stub nobody."""
+    personas = read_personas(config.personas)
+    num_asked = 0 if config.writer == STUB else config.num
+    num_tokens = num_asked * (_PROMPT_TOKENS + _ANSWER_TOKENS)
+    return [
+        Number("asked for", config.num, unit="rows"),
+        Number("personas", len(personas)),
+        *call_numbers(Counter({config.writer: 2 * num_asked}), num_tokens),
+    ]
 
 
 @contextlib.contextmanager

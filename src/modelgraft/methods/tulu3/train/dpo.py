@@ -32,7 +32,15 @@ from modelgraft.methods.tulu3.adapter.reference import cached_reference, referen
 from modelgraft.methods.tulu3.config import DpoConfig
 from modelgraft.methods.tulu3.method.preference import PairLosses, Side, preference_loss
 from modelgraft.methods.tulu3.train.curves import first_and_last
-from modelgraft.methods.tulu3.train.estimates import cost_numbers, num_steps, sizes_of, spread
+from modelgraft.methods.tulu3.train.estimates import (
+    memory,
+    num_steps,
+    operations,
+    quiet,
+    sizes_of,
+    spread,
+    training_bytes,
+)
 from modelgraft.methods.tulu3.train.pairs import (
     PairBatch,
     PairSample,
@@ -297,14 +305,13 @@ def estimate_dpo(config: DpoConfig, settings: Settings) -> list[Number]:
 
     Of more than `MAX_ROWS` pairs so many are tokenised, and the rest is taken to be alike.
     """
-    reject = None if config.on_error == "raise" else lambda *_: None
-    pairs = load_pairs(config, seed=settings.seed, reject=reject)
+    pairs = load_pairs(config, seed=settings.seed, reject=quiet(config.on_error))
     loaded = load_trainable_skeleton(config.model, settings, config.lora)
     looked = spread(pairs)
     samples = tokenise_pairs(loaded.tokenizer, looked, config, None)
     scale = len(pairs) / len(looked)
     tokens, num = scale * samples.num_tokens, round(scale * len(samples))
-    sizes, memory = sizes_of(loaded), 0
+    sizes, num_bytes = sizes_of(loaded.model), training_bytes(loaded.model)
     flop = sizes.training_flop * tokens * config.epochs
     if not config.concatenated:
         flop += sizes.forward_flop * scale * samples.rejected.num_tokens * config.epochs
@@ -312,7 +319,7 @@ def estimate_dpo(config: DpoConfig, settings: Settings) -> list[Number]:
         passes = config.epochs if config.reference == "live" else 1
         flop += sizes.forward_flop * tokens * passes
         is_copy = config.reference == "live" and not config.lora.rank
-        memory = sizes.trained_bytes if is_copy else 0
+        num_bytes += sizes.num_bytes if is_copy else 0
     learned = samples.chosen.num_labels + samples.rejected.num_labels
     return [
         Number("pairs in the data", len(pairs)),
@@ -320,5 +327,6 @@ def estimate_dpo(config: DpoConfig, settings: Settings) -> list[Number]:
         Number("tokens", round(tokens), unit="tokens"),
         Number("tokens learned", round(scale * learned), unit="tokens"),
         Number("steps", num_steps(num, config.epochs, config.optim.batch)),
-        *cost_numbers(flop, sizes.memory_bytes + memory),
+        operations(flop),
+        memory(num_bytes),
     ]

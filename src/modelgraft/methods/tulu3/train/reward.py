@@ -13,21 +13,43 @@ from modelgraft.core.errors import InputError
 from modelgraft.core.results import Number
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
+from modelgraft.core.settings import Settings
 from modelgraft.evaluation.intervals import Interval, wilson
-from modelgraft.methods.tulu3.adapter.scores import answer_scores
-from modelgraft.methods.tulu3.config import RewardConfig
+from modelgraft.language.load import Loaded
+from modelgraft.methods.tulu3.adapter.models import attach, load_trainable_skeleton
+from modelgraft.methods.tulu3.adapter.scores import answer_scores, with_score_head
+from modelgraft.methods.tulu3.config import LoraConfig, RewardConfig
 from modelgraft.methods.tulu3.data import Pair
 from modelgraft.methods.tulu3.method.reward import reward_loss
+from modelgraft.methods.tulu3.train.estimates import (
+    memory,
+    num_steps,
+    operations,
+    quiet,
+    sizes_of,
+    spread,
+    training_bytes,
+)
 from modelgraft.methods.tulu3.train.pairs import (
     PairBatch,
     PairSample,
     collate_pairs,
+    load_pairs,
     pair_batches,
     tokenise_pairs,
 )
 from modelgraft.nn.modes import eval_mode
 from modelgraft.training.fit import Loss, fit
 from modelgraft.training.processes import accelerator_of
+
+
+def reward_model_of(loaded: Loaded, lora: LoraConfig, *, seed: int) -> Any:
+    """A new head on the trunk of a model, with an adapter if asked.
+
+    It is the very trunk, not a copy; so the model must have been loaded without an adapter.
+    """
+    model = with_score_head(loaded.model, seed=seed, trunk="shared")
+    return attach(model, lora, seed=seed, task="SEQ_CLS") if lora.rank else model
 
 
 def train_reward(
@@ -89,12 +111,12 @@ def pair_accuracy(
 
 
 def whole_pairs(
-    tokenizer: Any, pairs: Sequence[Pair], config: RewardConfig, run: Run
+    tokenizer: Any, pairs: Sequence[Pair], config: RewardConfig, run: Run | None
 ) -> list[PairSample]:
     """All pairs in tokens; one with an answer that ends beyond `config.max_length` is left out.
 
-    Its score would be read at a token that ends nothing. Raises `InputError` when no pair is left,
-    and, with --on-error raise, for the first such one.
+    Its score would be read at a token that ends nothing. The run, if there is one, logs how many.
+    Raises `InputError` when no pair is left, and, with --on-error raise, for the first such one.
     """
     most = config.max_length
     # One token of slack tells an answer that just fits from one that was cut.
@@ -106,7 +128,7 @@ def whole_pairs(
             f"{num_cut} of {len(pairs)} pairs have an answer that ends beyond {most} tokens, where "
             "no score can be read.\n  Raise --max-length, or leave them out: --on-error skip."
         )
-    if num_cut:
+    if num_cut and run is not None:
         run.log("pairs left out", num=num_cut, reason=f"an answer ends beyond {most} tokens")
     return [one._replace(number=place) for place, one in enumerate(kept)]
 
@@ -118,3 +140,37 @@ def _split(
     num = min(round(share * len(samples)), len(samples) - 1)
     order = np.random.default_rng(rng_seed(seed, "held-out pairs")).permutation(len(samples))
     return [samples[one] for one in order[:num]], [samples[one] for one in sorted(order[num:])]
+
+
+def estimate_reward(config: RewardConfig, settings: Settings) -> list[Number]:
+    """What `reward` would cost: pairs, tokens, steps, operations and memory.
+
+    The held-out pairs are measured before and after, and their tokens are not among those counted.
+    Of more than `MAX_ROWS` pairs so many are tokenised, and the rest is taken to be alike.
+    """
+    pairs = load_pairs(config, seed=settings.seed, reject=quiet(config.on_error))
+    loaded = load_trainable_skeleton(config.model, settings, LoraConfig())
+    looked = spread(pairs)
+    samples = whole_pairs(loaded.tokenizer, looked, config, None)
+    held_out, trained = _split(samples, config.held_out, settings.seed)
+    scale = len(pairs) / len(looked)
+    num = round(scale * len(trained))
+    tokens = scale * _num_tokens(trained)
+    model = reward_model_of(loaded, config.lora, seed=settings.seed)
+    sizes = sizes_of(model)
+    flop = sizes.training_flop * tokens * config.epochs
+    flop += 2 * sizes.forward_flop * scale * _num_tokens(held_out)
+    return [
+        Number("pairs in the data", len(pairs)),
+        Number("pairs", num),
+        Number("pairs held out", round(scale * len(held_out))),
+        Number("tokens", round(tokens), unit="tokens"),
+        Number("steps", num_steps(num, config.epochs, config.optim.batch)),
+        operations(flop),
+        memory(training_bytes(model)),
+    ]
+
+
+def _num_tokens(samples: Sequence[PairSample]) -> int:
+    """Tokens of both sides."""
+    return sum(len(side.ids) for one in samples for side in (one.chosen, one.rejected))

@@ -30,7 +30,15 @@ from modelgraft.methods.tulu3.data import (
 )
 from modelgraft.methods.tulu3.method.sft import Aggregation, aggregate
 from modelgraft.methods.tulu3.train.curves import first_and_last
-from modelgraft.methods.tulu3.train.estimates import cost_numbers, num_steps, sizes_of, spread
+from modelgraft.methods.tulu3.train.estimates import (
+    memory,
+    num_steps,
+    operations,
+    quiet,
+    sizes_of,
+    spread,
+    training_bytes,
+)
 from modelgraft.methods.tulu3.train.tokens import (
     Samples,
     has_label,
@@ -146,19 +154,20 @@ def estimate_sft(config: SftConfig, settings: Settings) -> list[Number]:
 
     Of more than `MAX_ROWS` conversations so many are tokenised, and the rest is taken to be alike.
     """
-    reject = None if config.on_error == "raise" else lambda *_: None
-    conversations = read_sft_data(config, seed=settings.seed, reject=reject)
+    conversations = read_sft_data(config, seed=settings.seed, reject=quiet(config.on_error))
     loaded = load_trainable_skeleton(config.model, settings, config.lora, template=config.template)
     looked = spread(conversations)
     samples, _ = tokenise_all(loaded.tokenizer, looked, config, None)
     scale = len(conversations) / len(looked)
     rows = len(pack(samples.lengths.tolist(), config.max_length) if config.pack else samples)
-    tokens, sizes = scale * samples.num_tokens, sizes_of(loaded)
+    tokens = scale * samples.num_tokens
+    flop = sizes_of(loaded.model).training_flop * tokens * config.epochs
     return [
         Number("conversations", len(conversations)),
         Number("samples", round(scale * len(samples))),
         Number("tokens", round(tokens), unit="tokens"),
         Number("tokens learned", round(scale * samples.num_labels), unit="tokens"),
         Number("steps", num_steps(round(scale * rows), config.epochs, config.optim.batch)),
-        *cost_numbers(sizes.training_flop * tokens * config.epochs, sizes.memory_bytes),
+        operations(flop),
+        memory(training_bytes(loaded.model)),
     ]
