@@ -1,0 +1,1 @@
+"""The formulas of judging as pure functions."""
