@@ -121,6 +121,11 @@ class RowCache(Cache):
         for layer in self.layers:
             layer.move(sources, targets, num_rows)
 
+    def rewind(self, length: int) -> None:
+        """Forget what was appended behind the first `length` slots."""
+        for layer in self.layers:
+            layer.length = length
+
 
 def _store(buffer: Tensor, new: Tensor, end: int, prompts: Arriving) -> None:
     row = prompts.first_row
