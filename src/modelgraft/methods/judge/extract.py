@@ -1,0 +1,168 @@
+"""Verdicts in what a judge wrote: the last one counts, and only what was offered.
+
+A text that holds none, or one that was not offered, has no verdict: it never falls back to an
+earlier match, which a candidate might have planted in a quotation.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from modelgraft.core.errors import ConfigError
+
+Status = Literal["ok", "no_verdict", "off_menu", "ambiguous", "truncated", "refused", "error"]
+
+_NUMBER = r"-?\d+(?:\.\d+)?"
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """The label that was found, or why there is none; `span` is where in the text it stands."""
+
+    label: str | None
+    status: Status
+    span: tuple[int, int] = (0, 0)
+
+
+Extractor = Callable[[str, Sequence[str]], Extraction]
+
+NONE = Extraction(None, "no_verdict")
+
+
+def _last(pattern: str, names: Mapping[str, str] | None = None, flags: int = 0) -> Extractor:
+    """The last match of a pattern, whose first group is the label or a name of it."""
+    compiled = re.compile(pattern, flags)
+    return lambda text, labels: _of_matches(list(compiled.finditer(text)), labels, names or {})
+
+
+def _of_matches(
+    matches: Sequence[re.Match[str]], labels: Sequence[str], names: Mapping[str, str]
+) -> Extraction:
+    if not matches:
+        return NONE
+    found = matches[-1].group(1).strip()
+    label = offered(names.get(found.lower(), found), labels)
+    return Extraction(label, "ok" if label is not None else "off_menu", matches[-1].span(1))
+
+
+def offered(found: str, labels: Sequence[str]) -> str | None:
+    """The label that was offered and is meant: the same text, in any case, or the same number."""
+    if found in labels:
+        return found
+    for label in labels:
+        if label.lower() == found.lower():
+            return label
+    try:
+        number = float(found)
+        return next((label for label in labels if float(label) == number), None)
+    except ValueError:
+        return None
+
+
+def _rating(text: str, labels: Sequence[str]) -> Extraction:
+    """`[[7]]`, and where there is none `[7]` (MT-Bench)."""
+    for pattern in (rf"\[\[({_NUMBER})\]\]", rf"\[({_NUMBER})\]"):
+        if matches := list(re.finditer(pattern, text)):
+            return _of_matches(matches, labels, {})
+    return NONE
+
+
+def _number_at_end(text: str, labels: Sequence[str]) -> Extraction:
+    """A number that ends the text, alone or out of the best one (`4/5`)."""
+    match = re.search(rf"({_NUMBER})(?:\s*/\s*({_NUMBER}))?[\s.*]*$", text)
+    if match is None:
+        return NONE
+    if match.group(2) and offered(match.group(2), labels) != labels[-1]:
+        return Extraction(None, "off_menu", match.span(1))
+    return _of_matches([match], labels, {})
+
+
+def _first_line(text: str, labels: Sequence[str]) -> Extraction:
+    """The first line as a whole (PandaLM: 1, 2 or Tie)."""
+    match = re.match(r"\s*([^\n]*?)\s*(?:\n|$)", text)
+    if match is None or not match.group(1):
+        return NONE
+    return _of_matches([match], labels, {})
+
+
+def _json(text: str, labels: Sequence[str]) -> Extraction:
+    """The field `verdict`, `score`, `rating` or `choice` of the last JSON object in the text."""
+    decoder = json.JSONDecoder()
+    place = 0
+    found: tuple[Any, tuple[int, int]] | None = None
+    while (start := text.find("{", place)) >= 0:
+        try:
+            value, end = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            place = start + 1
+            continue
+        found, place = (value, (start, end)), end
+    if found is None:
+        return NONE
+    value, span = found
+    named = [value[name] for name in ("verdict", "score", "rating", "choice") if name in value]
+    if len(named) != 1 or not isinstance(named[0], str | int | float):
+        return Extraction(None, "ambiguous" if len(named) > 1 else "no_verdict", span)
+    label = offered(str(named[0]), labels)
+    return Extraction(label, "ok" if label is not None else "off_menu", span)
+
+
+EXTRACTORS: dict[str, Extractor] = {
+    # MT-Bench and Arena-Hard
+    "brackets": _last(r"\[\[([^\[\]\n]{1,20})\]\]"),
+    "graded": _last(r"\[\[\s*(A>>B|A>B|A=B|B=A|B>A|B>>A)\s*\]\]", {"b=a": "A=B"}),
+    "rating": _rating,
+    # Prometheus, PandaLM, Auto-J, LLMBar, and others
+    "result": _last(r"\[RESULT\]\s*\(?([A-Za-z]+|-?\d+(?:\.\d+)?)\)?\s*\.?\s*$"),
+    "first_line": _first_line,
+    "decision": _last(r"final decision is\s+(?:response\s*)?([12]|tie)", flags=re.IGNORECASE),
+    "output": _last(r"Output\s*\(([ab])\)", flags=re.IGNORECASE),
+    "grade": _last(r"GRADE:\s*\$?([A-Za-z]+)"),
+    "bold": _last(r"\*\*Result:\*\*\s*([A-Za-z0-9.]+?)\.?(?=\s|$)"),
+    "json": _json,
+    "number": _number_at_end,
+}
+
+
+def extractor(name: str) -> Extractor:
+    """The extractor of this name, or that of a pattern of your own: `regex:PATTERN`.
+
+    The pattern's first group is the label, and its last match counts. Raises `ConfigError` for
+    another name and for a pattern that is none.
+    """
+    kind, _, pattern = name.partition(":")
+    if kind == "regex":
+        try:
+            if re.compile(pattern).groups < 1:
+                raise ConfigError("extractor", f"{name}: it needs a group around the label.")
+        except re.error as error:
+            raise ConfigError("extractor", f"{name}: this is no pattern: {error}.") from None
+        return _last(pattern)
+    if name not in EXTRACTORS:
+        raise ConfigError(
+            "extractor",
+            f"extractor {name!r}: there are {', '.join(EXTRACTORS)} and regex:PATTERN.",
+        )
+    return EXTRACTORS[name]
+
+
+def two_scores(text: str) -> tuple[float, float] | None:
+    """The scores of both candidates, alone in the first line (JudgeLM, FairEval)."""
+    match = re.match(rf"\s*({_NUMBER})[\s,]+({_NUMBER})\s*(?:\n|$)", text)
+    return (float(match.group(1)), float(match.group(2))) if match else None
+
+
+def read_verdict(text: str, finish_reason: str, labels: Sequence[str], how: str) -> Extraction:
+    """The verdict of an answer that ended for a reason the endpoint gave.
+
+    A text that was cut off has no verdict even if some label stands in it.
+    """
+    if finish_reason == "length":
+        return Extraction(None, "truncated")
+    if finish_reason == "content_filter":
+        return Extraction(None, "refused")
+    return extractor(how)(text, labels)
