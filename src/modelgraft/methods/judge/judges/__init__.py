@@ -1,0 +1,1 @@
+"""Who judges: a model on this machine, or one behind an endpoint."""

@@ -1,0 +1,148 @@
+"""One question to a judge and its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from modelgraft.methods.judge.data import Candidate, Item
+from modelgraft.methods.judge.extract import Status
+from modelgraft.methods.judge.method.readout import Reading
+from modelgraft.methods.judge.prompts import Hardening, Template, show
+from modelgraft.methods.judge.rubric import Rubric
+
+
+@dataclass(frozen=True)
+class Call:
+    """A judge's look at candidates of an item, in the order in which they are shown.
+
+    `sample` tells draws of the same call apart.
+    """
+
+    item: Item
+    order: tuple[int, ...]
+    template: Template
+    rubric: Rubric
+    hardening: Hardening = "fence"
+    sample: int = 0
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Those that are shown, in their order."""
+        return tuple(self.item.candidates[place] for place in self.order)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the judge chooses from: the template's labels, or the rubric's."""
+        return self.template.labels or self.rubric.labels
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The numbers of the labels: the rubric's, or where the template has its own, 1 and 0.
+
+        Of two labels the first is the good one, as in Yes and No; a third is a tie.
+        """
+        if not self.template.labels:
+            return self.rubric.numbers
+        return (1.0, 0.0, 0.5)[: len(self.template.labels)]
+
+    def shown(self, controls: Sequence[str] = ()) -> tuple[tuple[Any, ...], str]:
+        """The chat turns and the beginning of the judge's own."""
+        found = show(
+            self.template,
+            self.rubric,
+            self.item,
+            self.candidates,
+            hardening=self.hardening,
+            controls=controls,
+        )
+        return found.messages, found.stem
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a call.
+
+    `probabilities` are those of the labels where the judge's could be read, normalised, with their
+    `mass` before; `label` is the chosen one, None unless `status` is ok. `score` is a number that
+    some readers give instead (a likelihood, a reward). Tokens are counted as the reader computed
+    them: what calls share counts once.
+    """
+
+    item: str
+    order: tuple[int, ...]
+    labels: tuple[str, ...]
+    label: str | None
+    status: Status
+    probabilities: tuple[float, ...] | None = None
+    mass: float | None = None
+    score: float | None = None
+    text: str = ""
+    sample: int = 0
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def reading(self) -> Reading | None:
+        """The labels' probabilities, if there are any."""
+        if self.probabilities is None or self.mass is None:
+            return None
+        return Reading(self.labels, np.array(self.probabilities), self.mass, "ok")
+
+    @property
+    def log_odds(self) -> float:
+        """Log-odds that the first shown of a pair wins; nan where they are not known.
+
+        A written verdict counts as certainty without a size: plus or minus infinity, 0 for a tie.
+        """
+        if (reading := self.reading) is not None:
+            return reading.log_odds(self.labels[0], self.labels[1])
+        if self.score is not None:
+            return self.score
+        if self.label is None:
+            return np.nan
+        place = self.labels.index(self.label)
+        return (np.inf, -np.inf, 0.0)[min(place, 2)]
+
+    def as_row(self) -> dict[str, Any]:
+        """The verdict as a row of JSONL."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, "", {})}
+
+
+def verdict_of(call: Call, reading: Reading, **fields: Any) -> Verdict:
+    """The verdict that a reading of the labels comes to."""
+    if reading.status == "no_verdict":
+        return failed(call, "no_verdict", mass=0.0, **fields)
+    return Verdict(
+        call.item.id,
+        call.order,
+        call.labels,
+        reading.label,
+        "truncated" if reading.status == "truncated" else "ok",
+        tuple(reading.probabilities.tolist()),
+        reading.mass,
+        sample=call.sample,
+        **fields,
+    )
+
+
+def failed(call: Call, status: Status, **fields: Any) -> Verdict:
+    """The verdict of a call that came to none."""
+    return Verdict(
+        call.item.id, call.order, call.labels, None, status, sample=call.sample, **fields
+    )
+
+
+class Judge(Protocol):
+    """Whoever gives verdicts."""
+
+    @property
+    def name(self) -> str:
+        """Its name for reports: the model and how it is read."""
+        ...
+
+    def read(self, calls: Sequence[Call]) -> list[Verdict]:
+        """A verdict for each call, in their order; what fails is a verdict with its status."""
+        ...

@@ -1,0 +1,1 @@
+"""Pairs with a known better answer, made by rule."""
