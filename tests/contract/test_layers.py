@@ -156,7 +156,8 @@ def is_light(module: str) -> bool:
         return True
     return (
         re.fullmatch(
-            r"modelgraft\.((core|evaluation)\..+|training\.config|methods\.\w+\.config)", module
+            r"modelgraft\.((core|evaluation)\..+|(training|language\.endpoints|methods\.\w+)\.config)",
+            module,
         )
         is not None
     )

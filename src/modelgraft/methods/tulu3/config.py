@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.options import opt
+from modelgraft.language.endpoints.config import EndpointOptions
 from modelgraft.training.config import OptimConfig, Schedule
 
 Aggregation = Literal["token_mean", "token_sum", "example_mean", "microbatch_mean"]
@@ -88,22 +89,6 @@ class DecontaminateConfig:
         False, "Drop a set contaminated with a dev test whole, instead of its rows."
     )
     shards: int = opt(1, "Processes that scan; the result is the same.", min=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EndpointOptions:
-    """What calls to models behind URLs may cost, and how many run at once."""
-
-    budget: float | None = opt(
-        None, "Most to spend behind URLs before this command stops; needs --prices.", min=0
-    )
-    prices: tuple[str, ...] = opt(
-        (), "MODEL=INPUT/OUTPUT: what a million tokens cost behind a URL.", advanced=True
-    )
-    api_key_env: tuple[str, ...] = opt(
-        (), "HOST=VARIABLE: the environment variable that holds the key for a URL's host."
-    )
-    in_flight: int = opt(16, "Calls at the same time.", min=1)
 
 
 @dataclass(frozen=True, kw_only=True)

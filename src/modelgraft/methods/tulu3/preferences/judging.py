@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.seeds import rng_seed
+from modelgraft.language.endpoints.calls import Calls
 from modelgraft.language.endpoints.exchange import Failure, Outcome, Reply
-from modelgraft.methods.tulu3.calls import Calls
 from modelgraft.methods.tulu3.config import PreferencesConfig
 from modelgraft.methods.tulu3.preferences.questions import Question
 from modelgraft.methods.tulu3.preferences.rubrics import ASPECTS

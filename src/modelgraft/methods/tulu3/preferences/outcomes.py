@@ -14,7 +14,7 @@ from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.evaluation.intervals import wilson
 from modelgraft.evaluation.report import Table
-from modelgraft.methods.tulu3.calls import model_label
+from modelgraft.language.endpoints.calls import model_label
 from modelgraft.methods.tulu3.config import PreferencesConfig
 from modelgraft.methods.tulu3.data import Pair, record_row
 from modelgraft.methods.tulu3.preferences.questions import Question

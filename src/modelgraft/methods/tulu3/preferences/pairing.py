@@ -13,9 +13,9 @@ from modelgraft.core.rows import Reject
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
 from modelgraft.core.settings import Settings
+from modelgraft.language.endpoints.calls import LATER, Calls, call_numbers, model_label, still_open
 from modelgraft.language.endpoints.exchange import Failure, Reply
 from modelgraft.language.endpoints.store import CallStore
-from modelgraft.methods.tulu3.calls import LATER, Calls, call_numbers, model_label, shortfall
 from modelgraft.methods.tulu3.config import PreferencesConfig
 from modelgraft.methods.tulu3.preferences.binarise import Drop, binarise, mean_rating
 from modelgraft.methods.tulu3.preferences.judging import (
@@ -70,7 +70,7 @@ def preferences(config: PreferencesConfig, run: Run) -> Result:
                 break
     num_open = sum(question.id not in rows for question in questions)
     return write_outcomes(
-        questions, rows, config, run, partial=shortfall(num_open, "prompts", missing)
+        questions, rows, config, run, partial=still_open(num_open, "prompts", missing)
     )
 
 

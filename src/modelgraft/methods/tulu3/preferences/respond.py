@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.seeds import rng_seed
+from modelgraft.language.endpoints.calls import Calls, model_label
 from modelgraft.language.endpoints.exchange import Failure, Outcome, Request
-from modelgraft.methods.tulu3.calls import Calls, model_label
 from modelgraft.methods.tulu3.config import PreferencesConfig
 from modelgraft.methods.tulu3.preferences.questions import Question
 from modelgraft.methods.tulu3.world.replies import POOL, Respondent, respond

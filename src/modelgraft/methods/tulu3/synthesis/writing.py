@@ -16,10 +16,10 @@ from modelgraft.core.rows import Row
 from modelgraft.core.runs import Run
 from modelgraft.core.settings import Settings
 from modelgraft.evaluation.intervals import wilson
+from modelgraft.language.endpoints.calls import LATER, Calls, call_numbers, still_open
 from modelgraft.language.endpoints.exchange import Failure, Outcome, Reply, Request
 from modelgraft.language.endpoints.store import CallStore
 from modelgraft.language.verify import Pool
-from modelgraft.methods.tulu3.calls import LATER, Calls, call_numbers, shortfall
 from modelgraft.methods.tulu3.config import SynthesiseConfig
 from modelgraft.methods.tulu3.data import AnyRecord, Conversation, Prompt, record_row
 from modelgraft.methods.tulu3.synthesis.briefs import Brief, make_briefs, read_personas
@@ -72,7 +72,7 @@ def synthesise(config: SynthesiseConfig, run: Run) -> Result:
                 if any(failure.kind == "budget" for failure in missing):
                     break
         num_open = len(briefs) - len(journal.rows)
-        return _write(config, run, briefs, journal.rows, shortfall(num_open, "rows", missing))
+        return _write(config, run, briefs, journal.rows, still_open(num_open, "rows", missing))
 
 
 def estimate_synthesise(config: SynthesiseConfig, settings: Settings) -> list[Number]:

@@ -12,11 +12,11 @@ from modelgraft.core.errors import ConfigError
 from modelgraft.core.results import Number
 from modelgraft.core.runs import Run
 from modelgraft.language.endpoints.budget import Budget, read_prices
+from modelgraft.language.endpoints.config import EndpointOptions
 from modelgraft.language.endpoints.exchange import Failure, FailureKind, Outcome, Request
 from modelgraft.language.endpoints.gather import complete_all
 from modelgraft.language.endpoints.http import Endpoint, HttpModel
 from modelgraft.language.endpoints.store import CallStore
-from modelgraft.methods.tulu3.config import EndpointOptions
 
 if TYPE_CHECKING:
     from modelgraft.language.endpoints.local import LocalModel
@@ -34,7 +34,7 @@ def model_label(name: str) -> str:
     return urllib.parse.unquote(model) if mark and "://" in name else name
 
 
-def shortfall(num_open: int, what: str, missing: Sequence[Failure]) -> str:
+def still_open(num_open: int, what: str, missing: Sequence[Failure]) -> str:
     """Why items wait for another attempt, as the sentence of a partial result; empty if none do."""
     if not num_open:
         return ""
