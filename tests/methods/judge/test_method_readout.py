@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelgraft.core.errors import ConfigError
-from modelgraft.methods.judge.method.readout import LabelTrie, listed, read
+from modelgraft.methods.judge.method.readout import LabelTrie, Listed, listed, read
 
 TOKENS = range(4)
 
@@ -112,7 +112,7 @@ SCALE = {label: (label,) for label in "123"}
 
 
 def test_a_label_that_is_not_listed_is_bounded_by_the_least_that_is():
-    found = listed(SCALE, [("1", math.log(0.5)), ("2", math.log(0.3)), ("x", math.log(0.1))], 3)
+    found = listed(SCALE, [("1", math.log(0.5)), ("2", math.log(0.3)), ("x", math.log(0.1))])
     assert found.low == pytest.approx([0.5, 0.3, 0.0])
     assert found.high == pytest.approx([0.5, 0.3, 0.1])
     low, high = found.expectation([1, 2, 3])
@@ -121,13 +121,13 @@ def test_a_label_that_is_not_listed_is_bounded_by_the_least_that_is():
     assert found.reading([1, 2, 3], tolerance=0.5).status == "ok"
 
 
-def test_a_list_that_is_shorter_than_was_asked_for_is_whole():
-    found = listed(SCALE, [("1", math.log(0.6)), ("x", math.log(0.4))], 5)
+def test_a_list_that_holds_all_probability_is_whole():
+    found = listed(SCALE, [("1", math.log(0.6)), ("x", math.log(0.4))])
     assert found.high == pytest.approx(found.low) and found.reading([1, 2, 3]).status == "ok"
 
 
 def test_labels_of_which_none_is_listed_are_no_verdict():
-    found = listed(SCALE, [("x", 0.0)], 1)
+    found = listed(SCALE, [("x", 0.0)])
     assert found.reading([1, 2, 3]).status == "no_verdict"
 
 
@@ -135,7 +135,7 @@ def test_labels_of_which_none_is_listed_are_no_verdict():
 def test_any_weights_within_the_bounds_have_a_mean_within_the_bounds(seed, num):
     rng = np.random.default_rng(seed)
     low = rng.random(num)
-    found = listed({}, [], 1).__class__(tuple("abcde"[:num]), low, low + rng.random(num))
+    found = Listed(tuple("abcde"[:num]), low, low + rng.random(num))
     values = rng.normal(size=num)
     least, most = found.expectation(values)
     weights = low + (found.high - low) * rng.random((200, num))

@@ -51,7 +51,8 @@ def decide(first: float, second: float, policy: Policy = "average") -> Outcome:
     (MT-Bench). score: each order gives its winner a point; who has more (JudgeBench). An order of
     even odds has no winner. random and none read one order alone and are `decide_one`.
     """
-    d, _ = content_and_position(first, second)
+    # Of two certain verdicts for one slot the difference is 0, and not that of infinities.
+    d = 0.0 if first == second else (first - second) / 2
     votes = int(np.sign(first)) - int(np.sign(second))
     is_consistent = np.sign(first) == -np.sign(second)
     if policy == "average":

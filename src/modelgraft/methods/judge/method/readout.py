@@ -179,18 +179,15 @@ class Listed:
         return ends[0][0], ends[1][1]
 
 
-def listed(
-    variants: Mapping[str, Sequence[str]], top: Sequence[tuple[str, float]], num_top: int
-) -> Listed:
-    """Bounds from the `num_top` likeliest next tokens and their log-probabilities.
+def listed(variants: Mapping[str, Sequence[str]], top: Sequence[tuple[str, float]]) -> Listed:
+    """Bounds from the likeliest next tokens and their log-probabilities, however many there are.
 
     `variants` are the texts that denote each label, single tokens. A text that is not listed is at
-    most as likely as the least likely one that is, and all such together at most what is left of 1;
-    with fewer than `num_top` listed, the list is whole and it has no probability.
+    most as likely as the least likely one that is, and all such together at most what is left of 1.
     """
     known = {text: float(np.exp(value)) for text, value in top}
     left = max(0.0, 1.0 - sum(known.values()))
-    least = min(known.values(), default=1.0) if len(top) >= num_top else 0.0
+    least = min(known.values(), default=1.0)
     low, high = [], []
     for texts in variants.values():
         found = sum(known.get(text, 0.0) for text in texts)

@@ -1,0 +1,222 @@
+"""From items to judgments: which calls are made, and what their verdicts come to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from modelgraft.methods.judge.data import Item
+from modelgraft.methods.judge.judges.calls import Call, Judge, Verdict
+from modelgraft.methods.judge.method.pairwise import Policy, decide, decide_one, shows_b_first
+from modelgraft.methods.judge.method.pointwise import Pooling, sampled_score
+from modelgraft.methods.judge.prompts import Hardening, Template
+from modelgraft.methods.judge.rubric import Rubric
+
+TIE = "tie"
+Reading = Literal["expectation", "argmax"]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How items are put to a judge."""
+
+    template: Template
+    rubric: Rubric
+    hardening: Hardening = "fence"
+    samples: int = 1
+
+    def call(self, item: Item, *order: int, sample: int = 0) -> Call:
+        """The call on candidates of an item in this order."""
+        return Call(item, order, self.template, self.rubric, self.hardening, sample)
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """What a judge's verdicts on an item come to.
+
+    Of a pair `winner` is a candidate's id, "tie", or None without a verdict, `probability` that of
+    the item's first candidate, `content` d and `position` u in nats. `scores` are those of the
+    candidates by id, `failed` counts verdicts by their status where it is not ok.
+    """
+
+    item: str
+    group: str
+    label: str | float | None
+    winner: str | None = None
+    probability: float | None = None
+    content: float | None = None
+    position: float | None = None
+    is_consistent: bool | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    failed: Mapping[str, int] = field(default_factory=dict)
+    mass: float | None = None
+
+    @property
+    def is_right(self) -> bool | None:
+        """Whether the winner is the labelled one; None without a label or a verdict."""
+        if self.winner is None or not isinstance(self.label, str):
+            return None
+        return self.winner == self.label
+
+    def as_row(self) -> dict[str, Any]:
+        """The judgment as a row of JSONL, without what is not known."""
+        return {name: one for name, one in asdict(self).items() if one not in (None, "", {})}
+
+
+# -- pairs -----------------------------------------------------------------------------------------
+
+
+def pair_orders(item: Item, swap: Policy, *, seed: int = 0) -> tuple[tuple[int, int], ...]:
+    """The orders in which a pair is shown; none for two equal texts, which are a tie."""
+    a, b = (one.text for one in item.candidates)
+    if a == b:
+        return ()
+    if swap == "none":
+        return ((0, 1),)
+    if swap == "random":
+        return ((1, 0),) if shows_b_first(a, b, seed=seed) else ((0, 1),)
+    return ((0, 1), (1, 0))
+
+
+def compare(
+    items: Sequence[Item],
+    judge: Judge,
+    asking: Asking,
+    *,
+    swap: Policy = "average",
+    prior: float = 0.0,
+    seed: int = 0,
+) -> tuple[list[Judgment], list[Verdict]]:
+    """Judgments of pairs, and the verdicts they rest on.
+
+    `prior` is what the first slot gains (`pairwise.slot_prior`), for policies of one order. Of
+    several samples the log-odds are averaged.
+    """
+    calls = [
+        asking.call(item, *order, sample=sample)
+        for item in items
+        for order in pair_orders(item, swap, seed=seed)
+        for sample in range(asking.samples)
+    ]
+    verdicts = judge.read(calls)
+    found = iter(verdicts)
+    judgments = []
+    for item in items:
+        orders = pair_orders(item, swap, seed=seed)
+        own = {order: [next(found) for _ in range(asking.samples)] for order in orders}
+        judgments.append(pair_judgment(item, own, swap, prior))
+    return judgments, verdicts
+
+
+def pair_judgment(
+    item: Item,
+    verdicts: Mapping[tuple[int, int], Sequence[Verdict]],
+    swap: Policy,
+    prior: float = 0.0,
+) -> Judgment:
+    """The judgment of a pair from its verdicts in each order."""
+    names = {"a": item.candidates[0].id, "b": item.candidates[1].id, TIE: TIE}
+    every = [one for found in verdicts.values() for one in found]
+    about = _about(item, every)
+    if not verdicts:
+        return replace(about, winner=TIE, probability=0.5, is_consistent=True)
+    odds = {order: _mean_odds(found) for order, found in verdicts.items()}
+    if any(np.isnan(value) for value in odds.values()):
+        return about
+    if len(odds) == 1:
+        [(order, value)] = odds.items()
+        outcome = decide_one(value, prior, is_swapped=order == (1, 0))
+        return replace(about, winner=names[outcome.winner], probability=outcome.probability)
+    first, second = odds[0, 1], odds[1, 0]
+    outcome = decide(first, second, swap)
+    judged = replace(about, winner=names[outcome.winner], is_consistent=outcome.is_consistent)
+    if not np.isfinite([first, second]).all():
+        return judged  # written verdicts say who wins, and not by how much
+    d, u = (first - second) / 2, (first + second) / 2
+    return replace(judged, probability=outcome.probability, content=d, position=u)
+
+
+def _about(item: Item, verdicts: Sequence[Verdict]) -> Judgment:
+    """What is known before anything is decided: failures, and the mean mass of the labels."""
+    masses = [one.mass for one in verdicts if one.mass is not None]
+    return Judgment(
+        item.id,
+        item.group,
+        item.label,
+        failed=Counter(str(one.status) for one in verdicts if one.status != "ok"),
+        mass=float(np.mean(masses)) if masses else None,
+    )
+
+
+def _mean_odds(verdicts: Sequence[Verdict]) -> float:
+    """The mean log-odds of those that have any; of written verdicts the sign of the majority."""
+    values = np.array([one.log_odds for one in verdicts])
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return np.nan
+    if np.isinf(values).any():
+        lead = float(np.sign(values).sum())
+        return lead * np.inf if lead else 0.0
+    return float(values.mean())
+
+
+# -- points ----------------------------------------------------------------------------------------
+
+
+def score(
+    items: Sequence[Item],
+    judge: Judge,
+    asking: Asking,
+    *,
+    reading: Reading = "expectation",
+    pooling: Pooling = "mean",
+) -> tuple[list[Judgment], list[Verdict]]:
+    """The score of every candidate by itself; the best one is the winner, equal ones are a tie."""
+    calls = [
+        asking.call(item, place, sample=sample)
+        for item in items
+        for place in range(len(item.candidates))
+        for sample in range(asking.samples)
+    ]
+    verdicts = judge.read(calls)
+    found = zip(calls, verdicts, strict=True)
+    judgments = []
+    for item in items:
+        every: list[Verdict] = []
+        scores: dict[str, float] = {}
+        for one in item.candidates:
+            own = [next(found) for _ in range(asking.samples)]
+            numbers = [verdict_score(verdict, call.values, reading) for call, verdict in own]
+            scores[one.id] = sampled_score(numbers, pooling=pooling).value
+            every += [verdict for _, verdict in own]
+        judgments.append(_point_judgment(item, scores, every, asking.rubric.better))
+    return judgments, verdicts
+
+
+def verdict_score(verdict: Verdict, values: Sequence[float], reading: Reading) -> float:
+    """The number of a verdict: the expectation of the labels' values, or that of the label."""
+    if verdict.score is not None:
+        return verdict.score
+    if verdict.label is None and verdict.status != "truncated":
+        return np.nan
+    found = verdict.reading
+    if found is not None and reading == "expectation":
+        return found.expectation(values)[0]
+    label = verdict.label or (found.label if found is not None else None)
+    return float(values[verdict.labels.index(label)]) if label is not None else np.nan
+
+
+def _point_judgment(
+    item: Item, scores: dict[str, float], verdicts: Sequence[Verdict], better: str
+) -> Judgment:
+    known = {name: value for name, value in scores.items() if not np.isnan(value)}
+    winner = None
+    if len(scores) > 1 and len(known) == len(scores):
+        best = (max if better == "higher" else min)(known.values())
+        leaders = [name for name, value in known.items() if value == best]
+        winner = leaders[0] if len(leaders) == 1 else TIE
+    return replace(_about(item, verdicts), winner=winner, scores=known)

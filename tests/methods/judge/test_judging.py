@@ -1,0 +1,230 @@
+"""From calls to judgments: mirrored for mirrored items, and failures counted, not scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from modelgraft.language.endpoints.exchange import Failure, Reply, Request, TokenLogprob
+from modelgraft.methods.judge.data import Candidate, Item
+from modelgraft.methods.judge.judges.calls import Call, Verdict, failed, verdict_of
+from modelgraft.methods.judge.judges.chat import ChatJudge
+from modelgraft.methods.judge.judges.local import ChoiceJudge, LikelihoodJudge, label_variants
+from modelgraft.methods.judge.judging import Asking, compare, score
+from modelgraft.methods.judge.method.readout import read
+from modelgraft.methods.judge.prompts import read_template
+from modelgraft.methods.judge.rubric import read_rubric
+from modelgraft.methods.judge.world.pairs import world_pairs
+
+RUBRIC = read_rubric("overall")
+PAIR = Asking(read_template("pair"), RUBRIC)
+PLAIN = Asking(read_template("plain_pair"), RUBRIC, "none")
+POINT = Asking(read_template("point"), RUBRIC)
+WRITTEN = Asking(read_template("pair_written"), RUBRIC)
+MIRROR = {"good": "good", "bad": "bad", "tie": "tie", None: None}
+
+
+class Scripted:
+    """Prefers by a strength of the text, and the first slot by so many nats."""
+
+    name = "scripted"
+
+    def __init__(self, slot: float = 0.0) -> None:
+        self.slot, self.num = slot, 0
+
+    def read(self, calls: Sequence[Call]) -> list[Verdict]:
+        self.num += len(calls)
+        return [self._verdict(call) for call in calls]
+
+    def _verdict(self, call: Call) -> Verdict:
+        values = [self._strength(one.text) for one in call.candidates]
+        if "broken" in "".join(one.text for one in call.candidates):
+            return failed(call, "no_verdict")
+        odds = values[0] - (values[1] if len(values) > 1 else 0) + self.slot
+        p = 1 / (1 + np.exp(-odds))
+        if len(call.labels) == 2:
+            return verdict_of(call, read(call.labels, np.array([p, 1 - p]) * 0.8))
+        weights = np.exp(-np.abs(np.arange(len(call.labels)) - 2 - values[0]))
+        return verdict_of(call, read(call.labels, weights / weights.sum()))
+
+    @staticmethod
+    def _strength(text: str) -> float:
+        return (sum(map(ord, text)) % 17) / 8 - 1
+
+
+def pair(a: str, b: str) -> Item:
+    return Item("i", "q", (Candidate("a", a), Candidate("b", b)), label="a")
+
+
+@pytest.mark.parametrize("swap", ["average", "consensus", "score", "random"])
+@pytest.mark.parametrize("slot", [0.0, 0.7])
+def test_items_in_reverse_get_the_mirrored_judgment(swap, slot):
+    """Acceptance 5."""
+    items = world_pairs(4)
+    turned = [one.with_candidates(one.candidates[::-1]) for one in items]
+    one, _ = compare(items, Scripted(slot), PAIR, swap=swap)
+    other, _ = compare(turned, Scripted(slot), PAIR, swap=swap)
+    for first, second in zip(one, other, strict=True):
+        assert first.winner == second.winner and first.is_consistent == second.is_consistent
+        assert first.probability == pytest.approx(1 - second.probability)
+        if first.content is not None:
+            assert first.content == pytest.approx(-second.content)
+            assert first.position == pytest.approx(second.position)
+
+
+def test_one_order_alone_prefers_a_slot_and_the_prior_takes_it_back():
+    items = world_pairs(10)
+    biased, _ = compare(items, Scripted(3.0), PAIR, swap="none")
+    assert np.mean([one.winner == item.candidates[0].id
+                    for one, item in zip(biased, items, strict=True)]) > 0.95  # fmt: skip
+    fair, _ = compare(items, Scripted(3.0), PAIR, swap="none", prior=3.0)
+    both, _ = compare(items, Scripted(3.0), PAIR)
+    apart = [abs(one.content) > 1e-9 for one in both]
+    assert sum(apart) > 80
+    for one, other, is_apart in zip(fair, both, apart, strict=True):
+        assert one.winner == other.winner or not is_apart
+
+
+def test_equal_texts_tie_without_a_call():
+    judge = Scripted()
+    [found], verdicts = compare([pair("same", "same")], judge, PAIR)
+    assert (found.winner, found.probability, judge.num, verdicts) == ("tie", 0.5, 0, [])
+
+
+def test_a_verdict_that_failed_is_counted_and_decides_nothing():
+    """Acceptance 3."""
+    [found], _ = compare([pair("broken", "x")], Scripted(), PAIR)
+    assert found.winner is None and found.is_right is None and found.failed == {"no_verdict": 2}
+    [found], _ = score([pair("broken", "x")], Scripted(), POINT)
+    assert found.winner is None and set(found.scores) == {"b"}
+    assert "winner" not in found.as_row()
+
+
+def test_scores_are_expectations_of_the_rubrics_values():
+    [found], verdicts = score([pair("x", "y")], Scripted(), POINT)
+    expected = verdicts[0].reading.expectation((1, 2, 3, 4, 5))[0]
+    assert found.scores["a"] == pytest.approx(expected)
+    best = max(found.scores, key=found.scores.__getitem__)
+    assert found.winner == best
+    [found], _ = score([pair("x", "y")], Scripted(), POINT, reading="argmax")
+    assert all(value == int(value) for value in found.scores.values())
+
+
+# -- a local model ---------------------------------------------------------------------------------
+
+
+class Letters:
+    """A tokenizer of single characters with the interface that judges use."""
+
+    chat_template = None
+    bos_token = ""
+
+    def __call__(self, text: str, **options: Any) -> dict[str, list[int]]:
+        return {"input_ids": [3 + ord(character) % 120 for character in text]}
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=124, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=4096, pad_token_id=0,
+    )  # fmt: skip
+    return transformers.LlamaForCausalLM(config).eval()
+
+
+def test_a_local_judge_is_mirrored_too_and_shares_what_calls_begin_with(model):
+    """Acceptance 5 and 23."""
+    judge = ChoiceJudge(model, Letters(), name="tiny")
+    items = world_pairs(1)
+    one, verdicts = compare(items, judge, PLAIN)
+    turned = [one.with_candidates(one.candidates[::-1]) for one in items]
+    other, _ = compare(turned, judge, PLAIN)
+    for first, second in zip(one, other, strict=True):
+        assert first.winner == second.winner
+        assert first.content == pytest.approx(-second.content, abs=1e-5)
+    assert judge.counts.computed < judge.counts.alone
+    call = PLAIN.call(items[0], 0, 1)
+    with torch.no_grad():
+        logits = model(torch.tensor([judge.prompt_ids(call)])).logits[0, -1]
+    p = logits.double().softmax(-1)
+    variants = label_variants(Letters(), ("A", "B"))
+    # " A" begins with the space that " B" begins with, so a second step is read behind it.
+    single = {label: [one for one in tokens if len(one) == 1] for label, tokens in variants.items()}
+    least = [sum(float(p[token]) for (token,) in single[label]) for label in ("A", "B")]
+    assert sum(least) <= verdicts[0].mass + 1e-6 <= 1 + 1e-6
+
+
+def test_variants_are_never_shared_by_labels():
+    found = label_variants(Letters(), ("A", "a"))
+    assert not set(found["A"]) & set(found["a"])
+
+
+def test_likelihoods_are_those_of_the_answers_tokens(model):
+    judge = LikelihoodJudge(model, Letters(), name="tiny")
+    [item] = world_pairs(1, categories=("copying",))
+    [found], _ = compare([item], judge, PLAIN, swap="none")
+    one, other = judge.likelihoods([(item.instruction, c.text) for c in item.candidates])
+    assert found.probability == pytest.approx(1 / (1 + np.exp(other - one)))
+    assert np.isnan(judge.likelihoods([("q", "")])[0])
+    assert one < 0 and LikelihoodJudge(model, Letters(), name="x", summed=True).likelihoods(
+        [(item.instruction, item.candidates[0].text)]
+    )[0] == pytest.approx(one * len(item.candidates[0].text))
+
+
+# -- a chat model ----------------------------------------------------------------------------------
+
+
+def chat(*answers: Any) -> tuple[ChatJudge, list[Request]]:
+    """A judge whose model gives these answers in turn, and what it was asked."""
+    queue, asked = list(answers), []
+
+    def ask(requests: Sequence[Request]) -> list[Any]:
+        asked.extend(requests)
+        return [queue.pop(0) for _ in requests]
+
+    return ChatJudge(ask, name="m"), asked
+
+
+def test_written_verdicts_are_read_and_asked_again_when_there_is_none():
+    judge, asked = chat(Reply(text="I like both", finish_reason="stop"),
+                        Reply(text="[[B]]", finish_reason="stop"),
+                        Reply(text="So [[A]]", finish_reason="stop"))  # fmt: skip
+    [found], _ = compare([pair("x", "y")], judge, WRITTEN)
+    assert found.winner == "a" and found.is_consistent and found.content is None
+    assert len(asked) == 3 and len(asked[2].messages) == len(asked[0].messages) + 2
+    assert "choosing from: A, B, C" in asked[2].messages[-1]["content"]
+
+
+def test_failures_keep_their_reason_and_are_not_repaired():
+    judge, asked = chat(Failure("timeout", "late"), Reply(text="[[A]]", finish_reason="length"))
+    [found], verdicts = compare([pair("x", "y")], judge, WRITTEN)
+    assert found.failed == {"error": 1, "truncated": 1} and len(asked) == 2
+    assert verdicts[0].meta == {"reason": "timeout"}
+
+
+def test_listed_probabilities_are_read_at_the_first_word():
+    top = ((" A", np.log(0.6)), ("B", np.log(0.2)), ("x", np.log(0.1)))
+    token = TokenLogprob("\n", -0.1, None, (("\n", -0.1),))
+    reply = Reply(
+        text="A", finish_reason="stop", logprobs=(token, TokenLogprob(" A", np.log(0.6), None, top))
+    )
+    judge, asked = chat(reply, reply)
+    judge.reader = "logprobs"
+    [found], verdicts = compare([pair("x", "y")], judge, PAIR)
+    assert asked[0].top_logprobs == 20
+    assert verdicts[0].mass == pytest.approx(0.8)
+    assert found.content == pytest.approx(0) and found.position == pytest.approx(np.log(3))
+
+
+def test_an_endpoint_without_log_probabilities_is_said_so():
+    reply = Reply(text="A", finish_reason="stop")
+    judge, _ = chat(reply, reply)
+    judge.reader = "logprobs"
+    [found], verdicts = compare([pair("x", "y")], judge, PAIR)
+    assert found.winner is None and "no log-probabilities" in verdicts[0].meta["reason"]
