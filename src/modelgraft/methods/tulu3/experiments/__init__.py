@@ -16,6 +16,7 @@ from modelgraft.methods.tulu3.experiments.rejection import REJECTION
 from modelgraft.methods.tulu3.experiments.reward_mix import REWARD_MIX
 from modelgraft.methods.tulu3.experiments.rollouts import ROLLOUTS
 from modelgraft.methods.tulu3.experiments.stages import STAGES
+from modelgraft.methods.tulu3.experiments.trl_steps import TRL_STEPS
 from modelgraft.methods.tulu3.experiments.verifiable import VERIFIABLE
 
 EXPERIMENTS = (
@@ -32,4 +33,5 @@ EXPERIMENTS = (
     REJECTION,
     STAGES,
     ROLLOUTS,
+    TRL_STEPS,
 )
