@@ -1,0 +1,1 @@
+"""The survey's claims as commands: `modelgraft judge reproduce E1 ...`."""
