@@ -16,6 +16,7 @@ from modelgraft.core.errors import ConfigError
 from modelgraft.core.seeds import rng_seed
 
 Array = NDArray[np.float64]
+Rows = NDArray[np.intp]
 
 _STEPS, _TOLERANCE = 100, 1e-10
 
@@ -127,7 +128,7 @@ def both_orders(first: ArrayLike, second: ArrayLike, a_wins: ArrayLike) -> tuple
     return rows, np.concatenate([wins, 1 - wins])
 
 
-def grouped_folds(groups: Sequence[Hashable], folds: int, *, seed: int = 0) -> list[Array]:
+def grouped_folds(groups: Sequence[Hashable], folds: int, *, seed: int = 0) -> list[Rows]:
     """The rows of each fold; rows of one group stay together, and groups are dealt at random."""
     names = list(dict.fromkeys(groups))
     if len(names) < folds:
