@@ -147,7 +147,7 @@ def _about(item: Item, verdicts: Sequence[Verdict]) -> Judgment:
         item.id,
         item.group,
         item.label,
-        failed=Counter(str(one.status) for one in verdicts if one.status != "ok"),
+        failed=dict(Counter(str(one.status) for one in verdicts if one.status != "ok")),
         mass=float(np.mean(masses)) if masses else None,
     )
 

@@ -1,0 +1,115 @@
+"""The actions of the judge, as the card names them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from modelgraft.core.files import dump_json, write_atomic
+from modelgraft.core.results import Number, Result
+from modelgraft.core.runs import Run
+from modelgraft.evaluation.intervals import bootstrap_mean, wilson
+from modelgraft.language.endpoints.store import CallStore
+from modelgraft.methods.judge import judging
+from modelgraft.methods.judge.config import CompareConfig, ScoreConfig
+from modelgraft.methods.judge.judges.calls import Verdict
+from modelgraft.methods.judge.judging import TIE, Judgment
+from modelgraft.methods.judge.opening import asking_of, items_of, open_judge
+
+STORE = "calls.sqlite"
+
+
+def score(config: ScoreConfig, run: Run) -> Result:
+    """Score every candidate by itself."""
+    asking = asking_of(config, "point")
+    items = items_of(config, run, at_least=1)
+    with CallStore(run.folder / STORE) as store:
+        judge = open_judge(config, run, store)
+        judgments, verdicts = judging.score(
+            items, judge, asking, reading=config.reading, pooling=config.pooling
+        )
+    write_judgments(run, judgments, verdicts)
+    values = [value for one in judgments for value in one.scores.values()]
+    found = bootstrap_mean(np.array(values)) if values else None
+    numbers = [
+        Number("candidates", sum(len(one.candidates) for one in items)),
+        *([Number("mean score", found.value, found.low, found.high, found.n)] if found else []),
+        *_agreement(judgments),
+        *_failures(verdicts),
+    ]
+    return Result(tuple(numbers))
+
+
+def compare(config: CompareConfig, run: Run) -> Result:
+    """Say which of two candidates is better, and what the order they are shown in does."""
+    asking = asking_of(config, "pair")
+    items = [one for one in items_of(config, run, at_least=2) if len(one.candidates) == 2]
+    with CallStore(run.folder / STORE) as store:
+        judge = open_judge(config, run, store)
+        judgments, verdicts = judging.compare(
+            items, judge, asking, swap=config.swap, prior=config.prior, seed=run.seed
+        )
+    write_judgments(run, judgments, verdicts)
+    numbers = [Number("pairs", len(items)), *_agreement(judgments), *_order(judgments)]
+    return Result((*numbers, *_failures(verdicts)))
+
+
+def write_judgments(run: Run, judgments: Sequence[Judgment], verdicts: Sequence[Verdict]) -> None:
+    """Both as JSONL artefacts."""
+    for name, rows, caption in (
+        ("judgments", judgments, "One row for each item"),
+        ("verdicts", verdicts, "One row for each look of the judge"),
+    ):
+        path = run.add("text", f"{name}.jsonl", caption)
+        write_atomic(path, "".join(dump_json(one.as_row()) + "\n" for one in rows))
+
+
+def _agreement(judgments: Sequence[Judgment]) -> list[Number]:
+    """How often the winner is the labelled one, ties and missing verdicts wrong."""
+    known = [one for one in judgments if isinstance(one.label, str) and one.label != TIE]
+    if not known:
+        return []
+    decided = [one for one in known if one.winner is not None]
+    right = wilson(sum(one.is_right or False for one in decided), max(1, len(decided)))
+    return [
+        Number("agrees with the label", 100 * right.value, _percent(right.low),
+               _percent(right.high), len(decided), unit="%", baseline=50.0),
+        Number("labelled items without a verdict", len(known) - len(decided), better="lower"),
+    ]  # fmt: skip
+
+
+def _order(judgments: Sequence[Judgment]) -> list[Number]:
+    """What both orders say: consistency, and what the first slot gains."""
+    both = [one for one in judgments if one.is_consistent is not None]
+    numbers = []
+    if both:
+        share = wilson(sum(one.is_consistent or False for one in both), len(both))
+        numbers.append(Number("both orders agree", 100 * share.value, _percent(share.low),
+                              _percent(share.high), share.n, unit="%"))  # fmt: skip
+    gains = [one.position for one in both if one.position is not None]
+    if gains:
+        found = bootstrap_mean(np.array(gains))
+        numbers.append(Number("gain of the first slot", found.value, found.low, found.high,
+                              found.n, unit="nats", baseline=0.0))  # fmt: skip
+    return numbers
+
+
+def _failures(verdicts: Sequence[Verdict]) -> list[Number]:
+    """Verdicts that were not ok, by status, and the mean mass of the labels."""
+    failed: Counter[str] = Counter(one.status for one in verdicts if one.status != "ok")
+    numbers = [
+        Number("verdicts", len(verdicts)),
+        Number("verdicts that failed", failed.total(), n=len(verdicts), better="lower"),
+        *(Number(f"failed: {name}", num, better="lower") for name, num in sorted(failed.items())),
+    ]
+    masses: list[Any] = [one.mass for one in verdicts if one.mass is not None]
+    if masses:
+        numbers.append(Number("probability on the labels", float(np.mean(masses)), n=len(masses)))
+    return numbers
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share

@@ -1,0 +1,106 @@
+"""The actions against a scripted endpoint: verdicts stored, failures told, nothing paid twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelgraft.core.errors import ConfigError
+from modelgraft.core.results import Result
+from modelgraft.core.runs import open_run
+from modelgraft.language.endpoints.exchange import Reply, Request
+from modelgraft.language.endpoints.scripted import ScriptedServer
+from modelgraft.methods.judge.actions import compare, score
+from modelgraft.methods.judge.config import CompareConfig, ScoreConfig
+
+
+def longer_wins(request: Request) -> Reply:
+    """Reads the two answers between their fences, and prefers the longer one."""
+    text = request.messages[-1]["content"]
+    answers = [part.split("</answer")[0] for part in text.split("<answer ")[2:]]
+    lengths = [len(part.partition(">\n")[2]) for part in answers]
+    if len(lengths) == 1:
+        return Reply(text=f"[[{min(5, 1 + lengths[0] // 4)}]]", finish_reason="stop")
+    verdict = "A" if lengths[0] > lengths[1] else "B" if lengths[0] < lengths[1] else "C"
+    return Reply(text=f"Because. [[{verdict}]]", finish_reason="stop")
+
+
+def write(path: Path, *rows: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def items(tmp_path: Path) -> Path:
+    return write(
+        tmp_path / "items.jsonl",
+        {"id": "one", "instruction": "q", "candidates": ["a long answer", "short"], "label": "a"},
+        {"id": "two", "instruction": "q", "candidates": ["short", "a long answer"], "label": "a"},
+        {"id": "same", "instruction": "q", "candidates": ["same", "same"]},
+        {"id": "bad", "instruction": "q", "candidates": []},
+    )
+
+
+def run_action(action: Any, config: Any, folder: Path) -> tuple[Result, list[dict[str, Any]]]:
+    with open_run(folder, seed=0) as run:
+        result = run.finish(action(config, run))
+    path = folder / "artefacts" / "judgments.jsonl"
+    return result, [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def number(result: Result, name: str) -> float:
+    return next(one.value for one in result.numbers if one.name == name)
+
+
+def test_pairs_are_compared_in_both_orders_and_a_second_run_asks_nothing(tmp_path, items):
+    with ScriptedServer(longer_wins) as server:
+        config = CompareConfig(items=items, judge=f"{server.url}#judge")
+        result, rows = run_action(compare, config, tmp_path / "run")
+        asked = server.counts()
+        again, _ = run_action(compare, config, tmp_path / "run")
+        # The items are one pair under two names, so two answers serve them both.
+        assert server.counts() == asked and len(asked) == 2
+    assert [row["winner"] for row in rows] == ["a", "b", "tie"]
+    assert all(row["is_consistent"] for row in rows)
+    assert number(result, "agrees with the label") == 50.0
+    assert number(result, "verdicts") == 4 and number(result, "verdicts that failed") == 0
+    assert number(again, "verdicts") == 4
+    rejects = (tmp_path / "run" / "rejects.jsonl").read_text()
+    assert '"line": 4' in rejects and "no list of texts" in rejects
+
+
+def test_candidates_are_scored_one_by_one(tmp_path, items):
+    with ScriptedServer(longer_wins) as server:
+        config = ScoreConfig(items=items, judge=f"{server.url}#judge")
+        result, rows = run_action(score, config, tmp_path / "run")
+    assert rows[0]["scores"]["a"] > rows[0]["scores"]["b"]
+    assert rows[0]["winner"] == "a" and rows[2]["winner"] == "tie"
+    assert number(result, "candidates") == 6
+
+
+def test_a_judge_without_a_verdict_is_counted_and_wins_nothing(tmp_path, items):
+    def mute(request: Request) -> Reply:
+        return Reply(text="I would rather not say.", finish_reason="stop")
+
+    with ScriptedServer(mute) as server:
+        config = CompareConfig(items=items, judge=f"{server.url}#judge", num=1)
+        result, rows = run_action(compare, config, tmp_path / "run")
+    assert "winner" not in rows[0] and rows[0]["failed"] == {"no_verdict": 2}
+    assert number(result, "failed: no_verdict") == 2
+    assert number(result, "labelled items without a verdict") == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"judge": "http://127.0.0.1:1/v1#m", "read": "choice"}, "needs a model on this machine"),
+        ({"samples": 3}, "they would all be the same"),
+        ({"template": "point"}, "it shows a point, and a pair is judged here"),
+    ],
+)
+def test_options_that_cannot_work_are_refused_before_any_call(tmp_path, items, fields, told):
+    with pytest.raises(ConfigError, match=told):
+        run_action(compare, CompareConfig(items=items, **fields), tmp_path / "run")
