@@ -13,8 +13,8 @@ from modelgraft.core.results import Result
 from modelgraft.core.runs import open_run
 from modelgraft.language.endpoints.exchange import Reply, Request
 from modelgraft.language.endpoints.scripted import ScriptedServer
-from modelgraft.methods.judge.actions import compare, score
-from modelgraft.methods.judge.config import CompareConfig, ScoreConfig
+from modelgraft.methods.judge.actions import compare, rank, score, select
+from modelgraft.methods.judge.config import CompareConfig, RankConfig, ScoreConfig, SelectConfig
 
 
 def longer_wins(request: Request) -> Reply:
@@ -91,6 +91,45 @@ def test_a_judge_without_a_verdict_is_counted_and_wins_nothing(tmp_path, items):
     assert "winner" not in rows[0] and rows[0]["failed"] == {"no_verdict": 2}
     assert number(result, "failed: no_verdict") == 2
     assert number(result, "labelled items without a verdict") == 1
+
+
+@pytest.fixture
+def lists(tmp_path: Path) -> Path:
+    texts = ["x" * n for n in (3, 9, 1, 12, 6)]
+    rows = [{"id": f"i{n}", "instruction": f"q{n}", "candidates": texts, "label": "d"}
+            for n in range(2)]  # fmt: skip
+    return write(tmp_path / "lists.jsonl", *rows)
+
+
+@pytest.mark.parametrize("by", ["all_pairs", "merge_sort", "beam", "active", "sliding"])
+def test_candidates_are_ranked_by_every_way_to_compare(tmp_path, lists, by):
+    with ScriptedServer(longer_wins) as server:
+        config = RankConfig(items=lists, judge=f"{server.url}#judge", by=by, budget=None)
+        with open_run(tmp_path / "run", seed=0) as run:
+            result = run.finish(rank(config, run))
+    rows = (tmp_path / "run" / "artefacts" / "rankings.jsonl").read_text().splitlines()
+    found = [json.loads(row) for row in rows]
+    assert len(found) == 2
+    if by != "active":
+        assert all(row["order"] == ["d", "b", "e", "a", "c"] for row in found)
+    assert all(row["order"][0] == "d" for row in found)
+    assert number(result, "the labelled one comes first") == 100.0
+    assert number(result, "pairs compared") <= 20
+
+
+@pytest.mark.parametrize("by", ["knock_out", "all_pairs", "score"])
+def test_the_best_candidate_is_kept(tmp_path, lists, by):
+    with ScriptedServer(longer_wins) as server:
+        config = SelectConfig(items=lists, judge=f"{server.url}#judge", by=by)
+        with open_run(tmp_path / "run", seed=0) as run:
+            run.finish(select(config, run))
+    rows = (tmp_path / "run" / "artefacts" / "selected.jsonl").read_text().splitlines()
+    assert [json.loads(row)["text"] for row in rows] == ["x" * 12] * 2
+
+
+def test_a_budget_is_for_the_ranker_that_has_one(tmp_path, lists):
+    with pytest.raises(ConfigError, match="goes with --by active"), open_run(tmp_path / "r") as run:
+        rank(RankConfig(items=lists, judge="http://127.0.0.1:1/v1#m", budget=9), run)
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,13 @@ from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.evaluation.intervals import bootstrap_mean, wilson
 from modelgraft.language.endpoints.store import CallStore
-from modelgraft.methods.judge import judging
-from modelgraft.methods.judge.config import CompareConfig, ScoreConfig
+from modelgraft.methods.judge import judging, ranking
+from modelgraft.methods.judge.config import CompareConfig, RankConfig, ScoreConfig, SelectConfig
+from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Verdict
 from modelgraft.methods.judge.judging import TIE, Judgment
 from modelgraft.methods.judge.opening import asking_of, items_of, open_judge
+from modelgraft.methods.judge.ranking import Ranked
 
 STORE = "calls.sqlite"
 
@@ -57,14 +59,89 @@ def compare(config: CompareConfig, run: Run) -> Result:
     return Result((*numbers, *_failures(verdicts)))
 
 
+def rank(config: RankConfig, run: Run) -> Result:
+    """Rank the candidates of each item, the best first."""
+    asking = asking_of(config, "pair")
+    items = items_of(config, run, at_least=2)
+    with CallStore(run.folder / STORE) as store:
+        judge = open_judge(config, run, store)
+        rankings, verdicts = ranking.rank(
+            items,
+            judge,
+            asking,
+            config.by,
+            swap=config.swap,
+            budget=config.budget,
+            top=config.top,
+            seed=run.seed,
+        )
+    _write(run, "rankings", rankings, "The candidates of each item, the best first")
+    _write(run, "verdicts", verdicts, "One row for each look of the judge")
+    return Result((*_comparisons(items, rankings), *_failures(verdicts)))
+
+
+def select(config: SelectConfig, run: Run) -> Result:
+    """Keep the best candidate of each item."""
+    items = items_of(config, run, at_least=1)
+    asking = asking_of(config, "point" if config.by == "score" else "pair")
+    with CallStore(run.folder / STORE) as store:
+        judge = open_judge(config, run, store)
+        if config.by == "score":
+            judgments, verdicts = judging.score(items, judge, asking)
+            chosen = {one.item: one.winner for one in judgments}
+            numbers = _agreement(judgments)
+        else:
+            rankings, verdicts = ranking.rank(
+                items, judge, asking, config.by, swap=config.swap, seed=run.seed
+            )
+            chosen = {one.item: one.order[0] for one in rankings}
+            numbers = _comparisons(items, rankings)
+    path = run.add("text", "selected.jsonl", "The best candidate of each item")
+    rows = [_selected(item, chosen[item.id]) for item in items]
+    write_atomic(path, "".join(dump_json(row) + "\n" for row in rows if row is not None))
+    _write(run, "verdicts", verdicts, "One row for each look of the judge")
+    return Result((*numbers, *_failures(verdicts)))
+
+
+def _selected(item: Item, winner: str | None) -> dict[str, Any] | None:
+    """The item with its best candidate; None when there is no single best one."""
+    best = next((one for one in item.candidates if one.id == winner), None)
+    if best is None:
+        return None
+    return {"id": item.id, "instruction": item.instruction, "chosen": best.id, "text": best.text}
+
+
+def _comparisons(items: Sequence[Item], rankings: Sequence[Ranked]) -> list[Number]:
+    """How many pairs were compared, and how often the labelled candidate came first."""
+    every = sum(len(one.candidates) * (len(one.candidates) - 1) // 2 for one in items)
+    known = [
+        (item.label, one.order[0])
+        for item, one in zip(items, rankings, strict=True)
+        if isinstance(item.label, str) and item.label != TIE
+    ]
+    numbers = [
+        Number("items", len(items)),
+        Number("pairs compared", sum(one.num_compared for one in rankings), baseline=float(every),
+               better="lower"),
+        Number("pairs without a verdict", sum(one.num_open for one in rankings), better="lower"),
+    ]  # fmt: skip
+    if known:
+        share = wilson(sum(label == first for label, first in known), len(known))
+        bounds = _percent(share.low), _percent(share.high)
+        name = "the labelled one comes first"
+        numbers.append(Number(name, 100 * share.value, *bounds, share.n, unit="%"))
+    return numbers
+
+
 def write_judgments(run: Run, judgments: Sequence[Judgment], verdicts: Sequence[Verdict]) -> None:
     """Both as JSONL artefacts."""
-    for name, rows, caption in (
-        ("judgments", judgments, "One row for each item"),
-        ("verdicts", verdicts, "One row for each look of the judge"),
-    ):
-        path = run.add("text", f"{name}.jsonl", caption)
-        write_atomic(path, "".join(dump_json(one.as_row()) + "\n" for one in rows))
+    _write(run, "judgments", judgments, "One row for each item")
+    _write(run, "verdicts", verdicts, "One row for each look of the judge")
+
+
+def _write(run: Run, name: str, rows: Sequence[Any], caption: str) -> None:
+    path = run.add("text", f"{name}.jsonl", caption)
+    write_atomic(path, "".join(dump_json(one.as_row()) + "\n" for one in rows))
 
 
 def _agreement(judgments: Sequence[Judgment]) -> list[Number]:
