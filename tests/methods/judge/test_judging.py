@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import transformers
+from letters import Letters, make_model
 
 from modelgraft.language.endpoints.exchange import Failure, Reply, Request, TokenLogprob
 from modelgraft.methods.judge.data import Candidate, Item
@@ -118,24 +118,9 @@ def test_scores_are_expectations_of_the_rubrics_values():
 # -- a local model ---------------------------------------------------------------------------------
 
 
-class Letters:
-    """A tokenizer of single characters with the interface that judges use."""
-
-    chat_template = None
-    bos_token = ""
-
-    def __call__(self, text: str, **options: Any) -> dict[str, list[int]]:
-        return {"input_ids": [3 + ord(character) % 120 for character in text]}
-
-
 @pytest.fixture(scope="module")
 def model():
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=124, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-        num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=4096, pad_token_id=0,
-    )  # fmt: skip
-    return transformers.LlamaForCausalLM(config).eval()
+    return make_model()
 
 
 def test_a_local_judge_is_mirrored_too_and_shares_what_calls_begin_with(model):
