@@ -16,14 +16,14 @@ from accelerate.utils import DistributedType
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from modelgraft.core.errors import Partial
+from modelgraft.core.errors import Interrupted, Partial
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
 from modelgraft.training.checkpoints import load_snapshot, snapshot, write_snapshot
 from modelgraft.training.config import OptimConfig
 from modelgraft.training.ema import Ema
 from modelgraft.training.optim import adamw, trainable
-from modelgraft.training.processes import accelerator_of
+from modelgraft.training.processes import accelerator_of, same_text
 from modelgraft.training.schedules import learning_rate_factor
 
 Batch = TypeVar("Batch")
@@ -106,6 +106,8 @@ def fit(
             _save(run, index + 1, model, optimizer, ema, accelerator)
         if sums.is_stopping:
             run.check()
+            # Another process was told to stop; this one must not wait for it in the next step.
+            raise Interrupted(f"{run.folder}: another process of this run was told to stop.")
     return model
 
 
@@ -224,22 +226,8 @@ def _resume(
     accelerator: Accelerator,
 ) -> int:
     found = run.latest_checkpoint() if accelerator.is_main_process else None
-    folder = _same_text(str(found or ""), accelerator)
+    folder = same_text(str(found or ""), accelerator)
     return load_snapshot(Path(folder), model, optimizer, ema) if folder else 0
-
-
-def _same_text(text: str, accelerator: Accelerator) -> str:
-    """The first process's text, on every process; the folder of a run is read by all of them."""
-    if accelerator.num_processes == 1:
-        return text
-    size = torch.tensor([len(text.encode())], device=accelerator.device)
-    dist.broadcast(size, 0)
-    content = torch.zeros(int(size), dtype=torch.uint8, device=accelerator.device)
-    if accelerator.is_main_process and text:
-        content.copy_(torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8))
-    if len(content):
-        dist.broadcast(content, 0)
-    return bytes(content.tolist()).decode()
 
 
 def _save(

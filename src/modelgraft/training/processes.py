@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from torch import distributed as dist
 
 from modelgraft.core.settings import Settings
 from modelgraft.training.config import OptimConfig
@@ -22,3 +23,17 @@ def accelerator_of(config: OptimConfig, settings: Settings) -> Accelerator:
         torch.cuda.set_device(settings.device)
     AcceleratorState._reset_state()
     return Accelerator(mixed_precision=config.precision, cpu=is_cpu)
+
+
+def same_text(text: str, accelerator: Accelerator) -> str:
+    """The first process's text, on every process; the folder of a run is read by all of them."""
+    if accelerator.num_processes == 1:
+        return text
+    size = torch.tensor([len(text.encode())], device=accelerator.device)
+    dist.broadcast(size, 0)
+    content = torch.zeros(int(size), dtype=torch.uint8, device=accelerator.device)
+    if accelerator.is_main_process and text:
+        content.copy_(torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8))
+    if len(content):
+        dist.broadcast(content, 0)
+    return bytes(content.tolist()).decode()

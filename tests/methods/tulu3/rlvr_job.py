@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -132,12 +133,15 @@ def main(folder: str, target: str, options: str) -> None:
     """A run in a process of its own, for tests that kill it; `options` is JSON."""
     torch.set_num_threads(1)
     given = json.loads(options)
-    kill_at = given.pop("kill_at", None)
+    kill_at, stop_at = given.pop("kill_at", None), given.pop("stop_at", None)
     ppo = replace(CONFIG.ppo, **given.pop("ppo", {}))
     config = replace(CONFIG, ppo=ppo, **given)
     rank = int(os.environ.get("RANK", 0))
+    # As on the command line, only the first process has a folder that outlives it.
+    own = Path(tempfile.mkdtemp()) / "run" if rank else Path(folder)
+    job = Job(config, kill_at=kill_at, stop_at=None if rank else stop_at)
     with checking() as pool:
-        made, _ = Job(config, kill_at=kill_at).start(Path(folder + "-1" * rank), pool)
+        made, _ = job.start(own, pool)
     if rank == 0:
         save_file(weights(made), target)
 

@@ -79,7 +79,7 @@ def test_answers_come_to_be_what_is_paid_for(tmp_path, pool, algo):
     first, last = (sum(row["verified"] for row in part) / 3 for part in (found[:3], found[-3:]))
     assert first < 0.35 and last > 0.8
     assert found[-1]["no_eos"] < 0.2 and found[-1]["kl"] > 0.5
-    number = next(one for one in outcome.numbers if one.name == "held-out score, best policy")
+    number = next(one for one in outcome.numbers if one.name == "held-out score, best look")
     assert number.value == 1.0 and number.baseline == 0.0 and outcome.partial == ""
 
 
@@ -224,8 +224,8 @@ def test_the_best_policy_is_kept_and_nothing_is_evaluated_twice(tmp_path, pool):
     kept = load_file(outcome.best)
     assert all(torch.equal(kept[name], seen[1][name]) for name in kept)  # the earlier of the two
     values = {one.name: (one.value, one.baseline) for one in outcome.numbers}
-    assert values["held-out score, best policy"] == (0.5, 0.1)
-    assert values["iterations of the best policy"] == (1, None)
+    assert values["held-out score, best look"] == (0.5, 0.1)
+    assert values["iterations of the best look"] == (1, None)
     read_weights(outcome.best, made.policy)
     assert all(torch.equal(one, seen[1][n]) for n, one in made.policy.named_parameters())
     assert [row["version"] for row in rows(tmp_path / "run", "evaluations.jsonl")] == [0, 1, 2, 3]
@@ -291,15 +291,34 @@ def test_the_estimator_without_a_gradient_is_refused_as_a_loss():
         replace(GROUPS, kl="k1")
 
 
-@pytest.mark.timeout(400)
-def test_two_processes_train_as_one(tmp_path, pool):
-    """Each samples and trains on half of the prompts; whitening sees the tokens of both."""
+def two_processes(folder: Path, target: Path, **options: Any) -> subprocess.CompletedProcess[str]:
     script = Path(__file__).with_name("rlvr_job.py")
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"),
-        *(str(script), str(tmp_path / "run"), str(tmp_path / "weights"), "{}"),
+        *(str(script), str(folder), str(target), json.dumps(options)),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=390)
+    return subprocess.run(command, capture_output=True, text=True, timeout=290)
+
+
+@pytest.mark.timeout(600)
+def test_two_processes_that_were_stopped_go_on_with_the_same_episodes(tmp_path):
+    """Only one of them hears the signal, and only the first one's folder is there afterwards."""
+    options = {"lag": "1"}
+    done = two_processes(tmp_path / "whole", tmp_path / "expected", **options)
+    assert done.returncode == 0, done.stderr[-2000:]
+    stopped = two_processes(tmp_path / "run", tmp_path / "found", stop_at=2, **options)
+    assert stopped.returncode != 0 and not (tmp_path / "found").exists()
+    assert "Interrupted" in stopped.stderr
+    done = two_processes(tmp_path / "run", tmp_path / "found", **options)
+    assert done.returncode == 0, done.stderr[-2000:]
+    expected, found = load_file(tmp_path / "expected"), load_file(tmp_path / "found")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+@pytest.mark.timeout(400)
+def test_two_processes_train_as_one(tmp_path, pool):
+    """Each samples and trains on half of the prompts; whitening sees the tokens of both."""
+    done = two_processes(tmp_path / "run", tmp_path / "weights")
     assert done.returncode == 0, done.stderr[-2000:]
     shared = load_file(tmp_path / "weights")
     alone = weights(Job().start(tmp_path / "alone", pool)[0])

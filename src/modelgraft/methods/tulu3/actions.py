@@ -18,7 +18,7 @@ from modelgraft.methods.tulu3.adapter.models import (
     save_trained,
 )
 from modelgraft.methods.tulu3.adapter.scores import load_scores, save_scores
-from modelgraft.methods.tulu3.config import LoraConfig, RewardConfig, RlvrConfig
+from modelgraft.methods.tulu3.config import RewardConfig, RlvrConfig
 from modelgraft.methods.tulu3.contamination import decontaminate
 from modelgraft.methods.tulu3.contamination_estimate import estimate_decontaminate
 from modelgraft.methods.tulu3.data import rejecter
@@ -41,10 +41,9 @@ from modelgraft.methods.tulu3.train.rlvr.held_out import verified_rate
 from modelgraft.methods.tulu3.train.rlvr.loop import train_rlvr
 from modelgraft.methods.tulu3.train.rlvr.sampler import read_weights
 from modelgraft.methods.tulu3.train.rlvr.start import (
-    held_out_prompts,
     make_actors,
+    prompts_of,
     reward_folder,
-    training_prompts,
 )
 from modelgraft.methods.tulu3.train.sft import estimate_sft, sft
 from modelgraft.methods.tulu3.verifying import verifier_pool
@@ -82,7 +81,7 @@ __all__ = [
 def reward(config: RewardConfig, run: Run) -> Result:
     """Train a reward model on the pairs, from the trunk of `config.model`, and save it."""
     pairs = read_pair_data(config, run)
-    loaded = load_trainable(config.model, run, LoraConfig())
+    loaded = load_trainable(config.model, run, config.lora)
     model = reward_model_of(loaded, config.lora, seed=run.seed)
     numbers = train_reward(model, loaded.tokenizer, pairs, config, run)
     recipe = Recipe(
@@ -103,14 +102,13 @@ def rlvr(config: RlvrConfig, run: Run) -> Result:
     """Reinforce what verifiers accept; the policy that did best on held-out prompts is saved."""
     folder = reward_folder(config, run.settings)
     reject = rejecter(config.on_error, run)
-    prompts = training_prompts(config, seed=run.seed, reject=reject)
+    prompts, held_out = prompts_of(config, seed=run.seed, reject=reject)
     loaded = load_trainable(config.model, run, config.lora)
     scorer = load_scores(folder) if folder is not None else None
     actors = make_actors(loaded, scorer, config, seed=run.seed)
     del scorer
     with verifier_pool() as pool:
-        held_out = held_out_prompts(config, seed=run.seed, reject=reject)
-        looks = verified_rate(loaded.tokenizer, held_out, config, pool)
+        looks = verified_rate(loaded.tokenizer, held_out, config, pool) if held_out else None
         outcome = train_rlvr(actors, prompts, config, run, pool=pool, evaluate=looks)
     if outcome.best is not None:
         with torch.no_grad():

@@ -256,8 +256,8 @@ class PpoConfig:
     terminal: Literal["eos", "after_eos"] = opt(
         "eos", "Where the score is paid; after_eos as in the official code."
     )
-    critic: Literal["reward", "policy", "scratch"] = opt(
-        "reward", "What the critic starts from; reward needs --reward-model."
+    critic: Literal["reward", "policy", "scratch"] | None = opt(
+        None, "What the critic starts from; none is the reward model if there is one, else policy."
     )
     whiten: bool = opt(True, "Scale advantages to mean 0 and variance 1.", advanced=True)
 
@@ -302,7 +302,9 @@ class RlvrConfig:
         25, "Iterations between evaluations on held-out prompts; 0 is never.", min=0
     )
     eval_num: int = opt(64, "Held-out prompts.", min=1)
-    eval_data: Path | None = opt(None, "Held-out prompts, .jsonl; none is the world's dev split.")
+    eval_data: Path | None = opt(
+        None, "Held-out prompts, .jsonl; none keeps a tenth of the data back, at most --eval-num."
+    )
     on_error: OnError = opt("raise", "What a bad row does: raise ends the run, skip leaves it out.")
     lora: LoraConfig = field(default_factory=LoraConfig)
     ppo: PpoConfig = field(default_factory=PpoConfig)

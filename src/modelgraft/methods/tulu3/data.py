@@ -268,7 +268,6 @@ def refusal_verdict(response: str, truth: str) -> Verdict:
 
 
 def id_of(row: Row, place: int) -> str:
-    """The id of a row; of one without, its place counted from 1."""
     """The id of a row, or its number in the file where it has none."""
     value = row.get("id")
     if value is None:

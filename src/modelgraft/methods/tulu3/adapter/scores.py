@@ -111,7 +111,8 @@ def token_values(model: Any, ids: Tensor) -> Tensor:
     """
     inner = causal_lm(model)
     hidden = inner.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    values = inner.score(hidden).squeeze(-1)
+    # Below an adapter the trunk may be of fewer bits than the head, which trains.
+    values = inner.score(hidden.to(next(inner.score.parameters()).dtype)).squeeze(-1)
     return values if values.dtype == torch.float64 else values.float()
 
 

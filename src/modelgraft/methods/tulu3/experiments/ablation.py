@@ -35,6 +35,7 @@ _EPOCHS = 2.0
 # Thresholds of the verdict, in points.
 DROP = 30.0
 CHANGE_ELSEWHERE = 10.0
+TIMES_ANY_OTHER = 2.0  # the skill falls by so many times what any other one moves
 
 # What passed [seeds, items] of each skill, by arm.
 Passed = Mapping[str, Mapping[Skill, Array]]
@@ -56,9 +57,11 @@ class Removal:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the skill falls far, and the others hardly move on average."""
+        """Whether the skill falls far, and the others hardly move, on average and each."""
         is_large = self.drop.value >= DROP and is_above(self.drop)
-        return is_large and abs(self.mean_elsewhere.value) <= CHANGE_ELSEWHERE
+        largest = abs(self.largest_elsewhere[1].value)
+        is_alone = self.drop.value >= TIMES_ANY_OTHER * largest
+        return is_large and is_alone and abs(self.mean_elsewhere.value) <= CHANGE_ELSEWHERE
 
 
 def removal(passed: Passed, skill: Skill) -> Removal:

@@ -12,6 +12,7 @@ import numpy as np
 
 from modelgraft.core.attempts import RunRecord
 from modelgraft.core.card import find_card
+from modelgraft.core.errors import Partial
 from modelgraft.core.files import dump_json, remove_folder, write_atomic
 from modelgraft.core.inputs import config_inputs
 from modelgraft.core.lazy import load
@@ -69,7 +70,11 @@ def finished_run(run: Run, name: str, seed: int, action: str, config: Any) -> Pa
     target = load(find_card(_METHOD).action(action).target)
     settings = replace(run.settings, seed=seed)
     result, _ = nested_run(run, folder, settings, record, lambda own: target(config, own))
-    if not result.partial and (folder / "checkpoints").exists():
+    if result.partial:
+        raise Partial(
+            f"{folder}: this arm ended early, so nothing is measured of it: {result.partial}"
+        )
+    if (folder / "checkpoints").exists():
         remove_folder(folder / "checkpoints")
     return folder
 
@@ -103,8 +108,8 @@ def score(
     """What becomes of answers of a model, judged by the verifiers, in the prompts' order.
 
     Greedy ones, or `samples` drawn at a `temperature`. Journaled by the model's weights, the
-    prompts and how they were answered: a resumed experiment
-    reads what it has scored. `label` names the model where progress is shown.
+    prompts and how they were answered: a resumed experiment reads what it has scored. `label` names
+    the model where progress is shown.
     """
     loaded = load_subject(run, model)
     key = _key(loaded, prompts, [max_new_tokens, samples, temperature])

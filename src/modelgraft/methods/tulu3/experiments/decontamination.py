@@ -283,7 +283,7 @@ def _run(run: Run, quick: bool) -> Findings:
             f"{million:.1f} million training tokens a second of one core here.",
             f"{PARAPHRASE.capitalize()} pass: runs of eight tokens do not show them.",
             *absent,
-            "Sentence embeddings were not measured: no such model is at hand without a network.",
+            "Sentence embeddings were not measured: no such model is a part of this project.",
         ),
         subject={"model": "none", "dtype": "none", "device": "cpu"},
     )

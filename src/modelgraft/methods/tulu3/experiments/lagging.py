@@ -36,6 +36,8 @@ _ONE_PASS = PpoConfig(critic="policy", passes=1)
 
 # Threshold of the verdict: seconds of an iteration in turn, against meanwhile.
 FASTER = 1.3
+# Points that held-out answers may lie below those in turn, with the whole interval.
+MARGIN = 5.0
 
 
 def _run(run: Run, quick: bool) -> Findings:
@@ -73,7 +75,7 @@ def _run(run: Run, quick: bool) -> Findings:
         ),
         number("with a lag above in turn", gap, unit="points", baseline=0.0),
     ]  # fmt: skip
-    is_same = not is_above(difference(passed[_IN_TURN], passed[_MEANWHILE]))
+    is_same = is_above(gap, -MARGIN)
     return Findings(
         tuple(numbers),
         HOLDS if gain.value >= FASTER and is_same else DOES_NOT_HOLD,
@@ -93,8 +95,8 @@ def _parts(folders: list[Path]) -> tuple[float, float]:
 
 LAGGING = Experiment(
     "E6",
-    "Sampling in a second process while the policy trains makes an iteration 1.3 times as fast and "
-    "ends as well.",
+    "On one machine, with one pass over each batch, sampling in a second process while the policy "
+    "trains makes an iteration 1.3 times as fast and ends no more than 5 points lower.",
     "Answers come from a dedicated inference engine with the weights of the second-latest update; "
     "no comparison with sampling in turn is given.",
     _run,

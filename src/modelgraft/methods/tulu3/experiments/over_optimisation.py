@@ -54,9 +54,9 @@ def _run(run: Run, quick: bool) -> Findings:
                 number(f"beta {beta:g}: {name}, above the start", gap,
                        unit="points" if unit == "%" else unit, baseline=0.0),
             ]  # fmt: skip
-    lost = gaps[_CONTENT, FREE]
-    is_lost = (lost.value if lost.high is None else lost.high) < 0
-    holds = is_above(gaps[_PASSED, FREE]) and is_lost
+    lost = [gaps[_CONTENT, beta] for beta in BETAS]
+    is_lost = all((one.value if one.high is None else one.high) < 0 for one in lost)
+    holds = is_lost and all(is_above(gaps[_PASSED, beta]) for beta in BETAS)
     return Findings(
         tuple(numbers),
         HOLDS if holds else DOES_NOT_HOLD,
@@ -88,8 +88,8 @@ def _measures(tasks: list[Task], of_seeds: list[list[Outcome]]) -> dict[str, Arr
 
 OVER_OPTIMISATION = Experiment(
     "E5d",
-    "With almost no penalty for distance the policy keeps more constraints and says less of what "
-    "it was asked to say.",
+    "Paid for constraints alone, the policy keeps more of them and says less of what it was asked "
+    "to say, with the usual penalty for distance as with almost none.",
     "Prompts with constraints at beta .01: answers collapse to what the constraints ask for; an "
     "example is shown, no figures.",
     _run,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from modelgraft.core.results import Number
@@ -32,8 +34,7 @@ from modelgraft.methods.tulu3.experiments.sums import (
 BETAS = (0.1, BETA, 0.03, 0.01)
 ITERATIONS = 100
 
-# Thresholds of the verdict: points of held-out sampled answers; and that the smallest beta ends
-# further away than the largest one, which single seeds can tell where neighbours they cannot.
+# Thresholds of the verdict: points of held-out sampled answers, and that distance falls with beta.
 RISE = 20.0
 
 
@@ -67,8 +68,11 @@ def _run(run: Run, quick: bool) -> Findings:
                    n=len(distance[beta]), unit="nats", baseline=kl[BETAS[0]], better="lower")
             for beta, value in kl.items()
         ),
+        Number("steps down in beta after which the distance grew",
+               sum(kl[low] >= kl[high] for high, low in pairwise(BETAS)), n=len(BETAS) - 1,
+               baseline=float(len(BETAS) - 1)),
     ]  # fmt: skip
-    falls = kl[BETAS[-1]] > kl[BETAS[0]]
+    falls = all(kl[low] >= kl[high] for high, low in pairwise(BETAS))
     holds = rise.value >= RISE and is_above(rise) and falls
     return Findings(
         tuple(numbers),
@@ -80,8 +84,8 @@ def _run(run: Run, quick: bool) -> Findings:
 
 VERIFIABLE = Experiment(
     "E5",
-    "PPO on what a verifier accepts lifts held-out problems by 20 points, and a lower beta lets "
-    "the policy go further from its start.",
+    "From an SFT model that is right in a quarter of its sampled answers, PPO on what a verifier "
+    "accepts lifts held-out problems by 20 points, and a lower beta ends further from the start.",
     "Llama-3.1-8B: GSM8K 84.3 to 87.6, MATH 42.0 to 43.7, IFEval 81.1 to 82.4; a lower beta gives "
     "more KL.",
     _run,

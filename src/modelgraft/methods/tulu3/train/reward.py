@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import DistributedType
 
-from modelgraft.core.errors import InputError
+from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.core.results import Number
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
@@ -46,7 +47,7 @@ from modelgraft.training.processes import accelerator_of
 def reward_model_of(loaded: Loaded, lora: LoraConfig, *, seed: int) -> Any:
     """A new head on the trunk of a model, with an adapter if asked.
 
-    It is the very trunk, not a copy; so the model must have been loaded without an adapter.
+    It is the very trunk, not a copy, without an adapter that the model has.
     """
     model = with_score_head(loaded.model, seed=seed, trunk="shared")
     return attach(model, lora, seed=seed, task="SEQ_CLS") if lora.rank else model
@@ -65,6 +66,12 @@ def train_reward(
     held_out, trained = _split(samples, config.held_out, run.seed)
     pad_id = tokenizer.pad_token_id
     accelerator = accelerator_of(config.optim, run.settings)
+    if accelerator.distributed_type == DistributedType.FSDP:
+        raise ConfigError(
+            "",
+            "reward saves one whole classifier, which sharded weights do not give.\n"
+            "  Start it without FSDP, or train an adapter: --lora.rank 16.",
+        )
     model.to(accelerator.device)
     before = pair_accuracy(model, held_out, pad_id=pad_id) if held_out else None
     batches = pair_batches(trained, config.optim, run, accelerator, pad_id=pad_id)
@@ -149,7 +156,7 @@ def estimate_reward(config: RewardConfig, settings: Settings) -> list[Number]:
     Of more than `MAX_ROWS` pairs so many are tokenised, and the rest is taken to be alike.
     """
     pairs = load_pairs(config, seed=settings.seed, reject=quiet(config.on_error))
-    loaded = load_trainable_skeleton(config.model, settings, LoraConfig())
+    loaded = load_trainable_skeleton(config.model, settings, config.lora)
     looked = spread(pairs)
     samples = whole_pairs(loaded.tokenizer, looked, config, None)
     held_out, trained = _split(samples, config.held_out, settings.seed)

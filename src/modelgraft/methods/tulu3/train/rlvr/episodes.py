@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from modelgraft.core.errors import InputError
+from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.core.files import atomic_folder, read_json, remove_folder, write_json
 from modelgraft.core.seeds import rng_seed
 from modelgraft.language.conversation import tokenise_conversation
@@ -56,6 +56,19 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[Prompt], max_prompt: int) -
             f"{shortest}.\n  Raise --max-prompt."
         )
     return kept
+
+
+def longest_prompt(policy: Any, config: RlvrConfig) -> int:
+    """Tokens of the longest prompt that is used: an answer has to fit behind it."""
+    limit = getattr(causal_lm(policy).config.get_text_config(), "max_position_embeddings", None)
+    room = config.max_prompt if limit is None else limit - config.max_new_tokens
+    if room < 1:
+        raise ConfigError(
+            "max_new_tokens",
+            f"--max-new-tokens {config.max_new_tokens}: the model has {limit} tokens of context, "
+            "and a prompt needs some of them.",
+        )
+    return min(config.max_prompt, room)
 
 
 def prompt_ids(tokenizer: Any, prompt: Prompt) -> tuple[int, ...]:

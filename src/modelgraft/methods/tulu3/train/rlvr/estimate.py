@@ -23,10 +23,9 @@ from modelgraft.methods.tulu3.train.estimates import (
 from modelgraft.methods.tulu3.train.rlvr.episodes import Question, Schedule, encode_prompts
 from modelgraft.methods.tulu3.train.rlvr.ppo import Actors
 from modelgraft.methods.tulu3.train.rlvr.start import (
-    held_out_prompts,
     make_actors,
+    prompts_of,
     reward_folder,
-    training_prompts,
 )
 
 
@@ -37,15 +36,14 @@ def estimate_rlvr(config: RlvrConfig, settings: Settings) -> list[Number]:
     """
     folder = reward_folder(config, settings, weights=False)
     reject = quiet(config.on_error)
-    prompts = training_prompts(config, seed=settings.seed, reject=reject)
-    held_out = held_out_prompts(config, seed=settings.seed, reject=reject)
+    prompts, held_out = prompts_of(config, seed=settings.seed, reject=reject)
     loaded = load_trainable_skeleton(config.model, settings, config.lora)
     reward_model = load_scores_skeleton(folder) if folder is not None else None
     with torch.device("meta"):
         actors = make_actors(loaded, reward_model, config, seed=settings.seed)
     looked = spread(prompts)
     questions = encode_prompts(loaded.tokenizer, looked, config.max_prompt)
-    shown = encode_prompts(loaded.tokenizer, held_out, config.max_prompt)
+    shown = encode_prompts(loaded.tokenizer, held_out, config.max_prompt) if held_out else []
     num = round(len(prompts) / len(looked) * len(questions))
     iterations = Schedule(questions, config, settings.seed).iterations
     episodes = iterations * config.optim.batch

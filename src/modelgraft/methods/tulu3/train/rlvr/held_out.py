@@ -77,12 +77,14 @@ class BestPolicy:
         rows = self._journal.rows
         if not rows:
             return []
-        best = self._best()
-        interval = Interval(best["value"], best["low"], best["high"], best["n"])
+        best, last = self._best(), rows[-1]
+        interval = Interval(last["value"], last["low"], last["high"], last["n"])
+        first = rows[0]["value"]
         return [
-            Number("held-out score, best policy", *interval, baseline=rows[0]["value"]),
-            Number("held-out score, last policy", rows[-1]["value"], baseline=rows[0]["value"]),
-            Number("iterations of the best policy", best["version"]),
+            Number("held-out score, last policy", *interval, baseline=first),
+            # Without an interval: it is the largest of several looks at the same prompts.
+            Number("held-out score, best look", best["value"], n=best["n"], baseline=first),
+            Number("iterations of the best look", best["version"]),
         ]
 
     def close(self) -> None:

@@ -35,6 +35,7 @@ from modelgraft.methods.tulu3.train.rlvr.episodes import (
     Samples,
     Schedule,
     encode_prompts,
+    longest_prompt,
     stop_ids,
     verified,
 )
@@ -57,7 +58,7 @@ from modelgraft.methods.tulu3.train.rlvr.ppo import (
 from modelgraft.methods.tulu3.train.rlvr.sampler import InTurn, Meanwhile, Sampler, write_weights
 from modelgraft.nn.modes import eval_mode
 from modelgraft.training.fit import Loss, fit
-from modelgraft.training.processes import accelerator_of
+from modelgraft.training.processes import accelerator_of, same_text
 
 _AT_ONCE = 64  # answers written at the same time, if a forward pass of training takes fewer
 _RECORDED = ("verified", "score", "length", "kl")
@@ -107,10 +108,11 @@ def train_rlvr(
     """
     accelerator = accelerator_of(config.optim, run.settings)
     _check(actors, config, accelerator)
-    questions = encode_prompts(actors.tokenizer, prompts, config.max_prompt)
+    longest = longest_prompt(actors.policy, config)
+    questions = encode_prompts(actors.tokenizer, prompts, longest)
     remarks = []
     if num_long := len(prompts) - len(questions):
-        remarks.append(f"{num_long} prompts of more than {config.max_prompt} tokens are left out.")
+        remarks.append(f"{num_long} prompts of more than {longest} tokens are left out.")
         run.log("prompts left out", num=num_long, reason=remarks[-1])
     parts = {"policy": actors.policy, "critic": actors.critic}
     model = nn.ModuleDict({name: one for name, one in parts.items() if one is not None})
@@ -178,9 +180,12 @@ class _Loop:
         self.iterations = self.schedule.iterations
         self.steps_each = config.ppo.passes * config.ppo.minibatches
         self.reference = Reference(actors.policy)
-        folder = run.folder / "episodes"
-        make_folder(folder)
-        sweep_leftovers(folder)
+        # All processes keep theirs in the first one's folder, which is there after a stop.
+        folder = Path(same_text(str(run.folder), accelerator)) / "episodes"
+        if accelerator.is_main_process:
+            make_folder(folder)
+            sweep_leftovers(folder)
+        accelerator.wait_for_everyone()
         self.files = EpisodeFiles(folder, f"-{rank}of{world}" if world > 1 else "")
         self.asked: set[int] = set()
         self.now: _Now | None = None

@@ -106,6 +106,7 @@ class Meanwhile:
         self._folder, self._silence_s = folder, silence_s
         self._process: subprocess.Popen[bytes] | None = None
         self._unread = b""
+        self._done: set[int] = set()  # jobs that were finished before somebody waited for them
         self._log = folder / "sampler.log"
         self._threads = torch.get_num_threads()
         make_folder(folder)
@@ -135,9 +136,13 @@ class Meanwhile:
 
     def take(self, iteration: int) -> Samples:
         """The answers of a job that was asked for, waiting for them."""
-        while (done := self._read(self._silence_s)) != {"done": iteration}:
-            if "raise" in done:
-                raise _RAISED.get(done["raise"], Unavailable)(done["message"])
+        while iteration not in self._done:
+            said = self._read(self._silence_s)
+            if "raise" in said:
+                raise _RAISED.get(said["raise"], Unavailable)(said["message"])
+            if "done" in said:
+                self._done.add(said["done"])
+        self._done.remove(iteration)
         target = self._target(iteration)
         samples = read_samples(target)
         remove_folder(target)
