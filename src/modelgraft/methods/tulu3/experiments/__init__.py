@@ -9,6 +9,7 @@ from modelgraft.methods.tulu3.experiments.aggregation import AGGREGATION
 from modelgraft.methods.tulu3.experiments.contaminated import CONTAMINATED
 from modelgraft.methods.tulu3.experiments.critics import CRITICS
 from modelgraft.methods.tulu3.experiments.decontamination import DECONTAMINATION
+from modelgraft.methods.tulu3.experiments.distances import DISTANCES
 from modelgraft.methods.tulu3.experiments.lagging import LAGGING
 from modelgraft.methods.tulu3.experiments.over_optimisation import OVER_OPTIMISATION
 from modelgraft.methods.tulu3.experiments.preference_losses import PREFERENCE_LOSSES
@@ -26,6 +27,7 @@ EXPERIMENTS = (
     CONTAMINATED,
     PREFERENCE_LOSSES,
     VERIFIABLE,
+    DISTANCES,
     CRITICS,
     REWARD_MIX,
     OVER_OPTIMISATION,

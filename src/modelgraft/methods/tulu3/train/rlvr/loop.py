@@ -55,7 +55,13 @@ from modelgraft.methods.tulu3.train.rlvr.ppo import (
     micro_batches,
     scored,
 )
-from modelgraft.methods.tulu3.train.rlvr.sampler import InTurn, Meanwhile, Sampler, write_weights
+from modelgraft.methods.tulu3.train.rlvr.sampler import (
+    InTurn,
+    Meanwhile,
+    Sampler,
+    write_model,
+    write_weights,
+)
 from modelgraft.nn.modes import eval_mode
 from modelgraft.training.fit import Loss, fit
 from modelgraft.training.processes import accelerator_of, same_text
@@ -374,7 +380,12 @@ def _sampler(
     if config.lag == "0":
         return InTurn(actors.policy, sampling, batch_size=size)
     folder = run.folder / f"sampler-{accelerator.process_index}"
-    return Meanwhile(actors.policy, sampling, folder, batch_size=size)
+    # Of several processes only the first one writes stock models.
+    model = Path(same_text(str(run.folder), accelerator)) / "sampler-model"
+    if accelerator.is_main_process and not model.exists():
+        write_model(model, actors.policy)
+    accelerator.wait_for_everyone()
+    return Meanwhile(actors.policy, sampling, folder, batch_size=size, model=model)
 
 
 def _means(

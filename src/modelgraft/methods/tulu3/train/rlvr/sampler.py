@@ -89,7 +89,8 @@ class Meanwhile:
     """Answers sampled by a second process on the same device, one job after the other.
 
     `folder` keeps the weights of the latest job, by which a run that was killed samples the same
-    answers again. The process takes half of the threads. All failures of the process are
+    answers again, and the model itself unless it lies in the folder `model` already. The process
+    takes half of the threads. All failures of the process are
     `Unavailable`: its end, or no sign of life for `silence_s`.
     """
 
@@ -100,6 +101,7 @@ class Meanwhile:
         folder: Path,
         *,
         batch_size: int,
+        model: Path | None = None,
         silence_s: float = _SILENCE_S,
     ) -> None:
         self._policy, self._sampling, self._batch_size = policy, sampling, batch_size
@@ -108,6 +110,7 @@ class Meanwhile:
         self._unread = b""
         self._done: set[int] = set()  # jobs that were finished before somebody waited for them
         self._log = folder / "sampler.log"
+        self._model = model or folder / "model"
         self._threads = torch.get_num_threads()
         make_folder(folder)
         sweep_leftovers(folder)
@@ -168,9 +171,8 @@ class Meanwhile:
         return self._folder / f"samples-{iteration:08d}"
 
     def _start(self) -> None:
-        model = self._folder / "model"
-        if not model.exists():
-            write_model(model, self._policy)
+        if not self._model.exists():
+            write_model(self._model, self._policy)
         theirs = max(1, self._threads // 2)
         torch.set_num_threads(max(1, self._threads - theirs))
         with open(self._log, "wb") as log:
@@ -185,7 +187,7 @@ class Meanwhile:
         inner = causal_lm(self._policy)
         self._send(
             {
-                "model": str(model),
+                "model": str(self._model),
                 "device": str(inner.device),
                 "attention": inner.config._attn_implementation,
                 "threads": theirs,
