@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import LlamaForCausalLM
 
-from modelgraft.core.errors import Interrupted
+from modelgraft.core.errors import Interrupted, Partial
+from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run, open_run
-from modelgraft.evaluation.reproduction import Experiment
+from modelgraft.evaluation.reproduction import DOES_NOT_HOLD, HOLDS, Experiment
 from modelgraft.language.conversation import tokenise_conversation
 from modelgraft.methods.tulu3.config import SftConfig, SftOptim
 from modelgraft.methods.tulu3.data import world_conversations
@@ -23,7 +24,12 @@ from modelgraft.methods.tulu3.experiments import (
     aggregation,
     arms,
     contaminated,
+    lagging,
+    over_optimisation,
     preference_losses,
+    rollouts,
+    stages,
+    verifiable,
 )
 from modelgraft.methods.tulu3.tiny import build_tokenizer, tiny_config
 from modelgraft.methods.tulu3.world.draft import SKILLS
@@ -305,3 +311,49 @@ def test_a_quick_pass_measures_and_draws(tmp_path: Path, experiment: Experiment)
     if experiment.id == "E3b":
         (found,) = [one for one in findings.numbers if one.name.startswith("planted rows")]
         assert found.value == 100.0
+
+
+# -- verifiable rewards ----------------------------------------------------------------------------
+
+QUICK = (
+    verifiable.VERIFIABLE,
+    over_optimisation.OVER_OPTIMISATION,
+    lagging.LAGGING,
+    rollouts.ROLLOUTS,
+)
+
+
+@pytest.mark.parametrize("experiment", QUICK, ids=lambda one: one.id)
+def test_a_quick_pass_measures_beside_a_baseline(tmp_path: Path, experiment: Experiment):
+    with outer(tmp_path / "run") as run:
+        found = experiment.run(run, True)
+    assert found.verdict in (HOLDS, DOES_NOT_HOLD) and found.seeds
+    assert all(np.isfinite(one.value) for one in found.numbers)
+    assert any(one.baseline is not None for one in found.numbers)
+
+
+def stage_table(*dev: tuple[float, float, float]) -> dict[str, Number]:
+    names = ("base", "SFT", "DPO", "RLVR")
+    return {
+        f"{name}: dev average": Number(f"{name}: dev average", *interval, 256)
+        for name, interval in zip(names, dev, strict=True)
+    }
+
+
+def test_a_stage_adds_only_what_is_above_the_spread_of_both():
+    table = stage_table((0.1, 0.05, 0.15), (0.5, 0.45, 0.55), (0.51, 0.46, 0.56), (0.7, 0.65, 0.75))
+    rises = stages._rises(table)
+    assert [round(one.value, 9) for one in rises] == [0.4, 0.01, 0.19]
+    assert [one.low > 0 for one in rises if one.low is not None] == [True, False, True]
+    reach = 0.05 * 2**0.5
+    assert (rises[0].low, rises[0].high) == (pytest.approx(0.4 - reach), pytest.approx(0.4 + reach))
+
+
+def test_an_arm_that_ended_early_is_not_measured(tmp_path: Path, folder: Path):
+    def work(config: Any, run: Run) -> Result:
+        return Result((), partial="the policy went too far")
+
+    with pytest.MonkeyPatch.context() as patch, outer(tmp_path / "run") as run:
+        patch.setattr(arms, "load", lambda target: work)
+        with pytest.raises(Partial, match="nothing is measured of it: the policy went too far"):
+            arms.arm(run, "a", 1, "sft", config(folder))

@@ -1,6 +1,6 @@
 """Training sets against test sets: a table of overlaps, and the sets without what they overlap.
 
-The rules are those of `language.decontamination` (Tulu 3, section 3.1). A set that is contaminated
+The rules are those of `language.decontamination` (Tulu 3). A set that is contaminated
 with an unseen test set is dropped; with a dev test set, its rows that overlap any test are removed,
 or the set is dropped. What is kept is kept byte for byte. Letters: `piece` a stretch of a file from
 one byte to another; a row is known by the byte at which it begins, written with 15 digits.

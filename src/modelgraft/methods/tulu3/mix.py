@@ -1,4 +1,4 @@
-"""Mixes of training sets by shares and counts, with a manifest (Tulu 3, section 3).
+"""Mixes of training sets by shares and counts, with a manifest (Tulu 3).
 
 What is drawn depends on the seed, the names of the sources and the ids of their rows alone: not on
 the order of rows or files, nor on the machine. A smaller share is part of a larger one, and leaving

@@ -37,7 +37,7 @@ def with_score_head(model: Any, *, seed: int, trunk: Trunk = "copied") -> Any:
 
     The trunk is without any adapter that is on it: a copy, or the very same weights, which then
     belong to both models and take no memory of their own, or it is drawn at random. The head is
-    drawn from N(0, 1 / (d + 1)) (Tulu 3, section 5.3). It is in eval mode, and all of it trains,
+    drawn from N(0, 1 / (d + 1)) (Tulu 3). It is in eval mode, and all of it trains,
     but of a shared trunk only what trains in `model`.
 
     Raises `UnsupportedModel` for a model whose family has no such classifier, and `ConfigError`

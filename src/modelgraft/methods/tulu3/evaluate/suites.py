@@ -1,4 +1,4 @@
-"""Suites of prompts with ground truth: a model answers, verifiers judge (Tulu 3, section 7)."""
+"""Suites of prompts with ground truth: a model answers, verifiers judge (Tulu 3)."""
 
 from __future__ import annotations
 

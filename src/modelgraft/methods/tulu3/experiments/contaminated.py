@@ -228,7 +228,7 @@ CONTAMINATED = Experiment(
     "E3b",
     "Dev prompts planted in the training set lift the dev score and not the unseen one; after "
     "decontamination the gap is as without them.",
-    "Section 3.1 counts such overlaps in public sets: Evol-CodeAlpaca holds 70.7 % of HumanEval, "
+    "The paper counts such overlaps in public sets: Evol-CodeAlpaca holds 70.7 % of HumanEval, "
     "NuminaMath-TIR 18.2 % of MATH.",
     _run,
 )

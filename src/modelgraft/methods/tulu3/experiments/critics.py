@@ -1,4 +1,4 @@
-"""E5b: what the critic of PPO starts from (paper, section 6)."""
+"""E5b: what the critic of PPO starts from (paper)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""E5a: how far a policy goes from its reference, by the weight of the distance (paper, RLVR)."""
+"""E5a: how far a policy goes from its reference, by the weight of the distance (paper)."""
 
 from __future__ import annotations
 

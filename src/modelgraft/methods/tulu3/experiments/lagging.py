@@ -1,4 +1,4 @@
-"""E6: sampling in a second process while the policy trains (paper, section 6)."""
+"""E6: sampling in a second process while the policy trains (paper)."""
 
 from __future__ import annotations
 

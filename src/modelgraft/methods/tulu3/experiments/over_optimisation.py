@@ -1,4 +1,4 @@
-"""E5d: what an almost free policy gives up for what is verified (paper, section 6)."""
+"""E5d: what an almost free policy gives up for what is verified (paper)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""E4: which preference loss keeps answers as long as they were (paper, section 5)."""
+"""E4: which preference loss keeps answers as long as they were (paper)."""
 
 from __future__ import annotations
 

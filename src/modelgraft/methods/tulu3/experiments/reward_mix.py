@@ -1,4 +1,4 @@
-"""E5c: the verifier's reward alone, or with a reward model's score beside it (paper, section 6)."""
+"""E5c: the verifier's reward alone, or with a reward model's score beside it (paper)."""
 
 from __future__ import annotations
 

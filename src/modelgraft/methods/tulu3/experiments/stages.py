@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -26,17 +27,42 @@ def _run(run: Run, quick: bool) -> Findings:
     stored = Result.from_dict(read_json(folder / "result.json", "the result of a run"))
     result = moved(stored, str(folder.relative_to(run.folder)))
     numbers = [_beside_the_one_before(one, result.numbers) for one in result.numbers]
-    dev = [one.value for name in _STAGES for one in numbers if one.name == f"{name}: dev average"]
     regressions = _regressions(folder / "steps" / "evaluate" / "artefacts" / "stages.json")
-    rises = all(after >= before for before, after in pairwise(dev))
+    rises = _rises({one.name: one for one in result.numbers})
+    numbers += rises
+    numbers.append(Number("cells of the stage table that fell", len(regressions), better="lower"))
     return Findings(
         tuple(numbers),
-        HOLDS if rises else DOES_NOT_HOLD,
+        HOLDS if all((one.low or 0.0) > 0 for one in rises) else DOES_NOT_HOLD,
         seeds=(run.seed,),
         artefacts=result.artefacts,
         remarks=(*result.remarks, *regressions),
         subject=described(run),
     )
+
+
+def _rises(known: dict[str, Number]) -> list[Number]:
+    """What each stage adds to the dev average, with an interval.
+
+    From the intervals of both shares (Newcombe), as if their items were others: they are the same,
+    so it is rather too wide.
+    """
+    found = []
+    for before, after in pairwise(known[f"{name}: dev average"] for name in _STAGES):
+        rise = after.value - before.value
+        below = math.hypot(_reach(after, after.low), _reach(before, before.high))
+        above = math.hypot(_reach(after, after.high), _reach(before, before.low))
+        stage = after.name.partition(":")[0]
+        found.append(
+            Number(f"{stage}: rise of the dev average", rise, rise - below, rise + above, after.n,
+                   unit="share", baseline=0.0)
+        )  # fmt: skip
+    return found
+
+
+def _reach(number: Number, bound: float | None) -> float:
+    """How far a bound lies from its value."""
+    return 0.0 if bound is None else abs(bound - number.value)
 
 
 def _beside_the_one_before(number: Number, numbers: tuple[Number, ...]) -> Number:

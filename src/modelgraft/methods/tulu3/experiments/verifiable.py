@@ -1,4 +1,4 @@
-"""E5: rewards that a program verifies lift what they check (paper, RLVR)."""
+"""E5: rewards that a program verifies lift what they check (paper)."""
 
 from __future__ import annotations
 

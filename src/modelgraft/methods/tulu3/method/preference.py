@@ -1,4 +1,4 @@
-"""Losses on preference pairs (Tulu 3, section 5.1 and its appendix).
+"""Losses on preference pairs (Tulu 3).
 
 S(y) is the summed log-probability of a response's label tokens, eos included, |y| their number;
 "chosen" and "rejected" are the two responses of a pair. All tensors are [pairs].

@@ -1,4 +1,4 @@
-"""The reward model: a scalar head on the SFT model (Tulu 3, section 5.3).
+"""The reward model: a scalar head on the SFT model (Tulu 3).
 
 It serves to start the critic of the last stage, and to score responses.
 """

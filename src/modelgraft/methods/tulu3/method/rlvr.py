@@ -1,4 +1,4 @@
-"""Reinforcement learning with verifiable rewards (Tulu 3, section 6).
+"""Reinforcement learning with verifiable rewards (Tulu 3).
 
 Letters: b responses, t response positions, right-padded; s is the index of a response's last kept
 token, its eos. Log-probabilities of policy and reference are those of the sampled tokens at the

@@ -1,4 +1,4 @@
-"""How the token losses of a batch become one number (Tulu 3, section 4.3).
+"""How the token losses of a batch become one number (Tulu 3).
 
 Letters: b samples, n_i label tokens of sample i, l_i its summed token loss.
 """

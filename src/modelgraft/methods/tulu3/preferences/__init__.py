@@ -1,6 +1,6 @@
 """Preference pairs: answers of a pool of models, ratings by aspect, chosen and rejected.
 
-The pipeline of UltraFeedback in the form that Tulu 3 gives it (arXiv 2411.15124, section 5.2).
+The pipeline of UltraFeedback in the form that Tulu 3 gives it (arXiv 2411.15124).
 `respond` draws the models and their answers, `judging` has them rated on four aspects, `binarise`
 makes pairs of the ratings, and `pairing` is the resumable work. `rejection` is what the paper
 tried instead of pairs: keep the best of several answers.

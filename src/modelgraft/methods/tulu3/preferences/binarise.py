@@ -1,4 +1,4 @@
-"""Ratings become a pair (Tulu 3, section 5.2): the highest mean against one strictly lower."""
+"""Ratings become a pair (Tulu 3): the highest mean against one strictly lower."""
 
 from __future__ import annotations
 

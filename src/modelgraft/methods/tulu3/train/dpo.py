@@ -1,4 +1,4 @@
-"""Preference tuning: DPO, its length-normalised form and relatives (Tulu 3, section 5)."""
+"""Preference tuning: DPO, its length-normalised form and relatives (Tulu 3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reward model: which of two answers is preferred (Tulu 3, section 5.3)."""
+"""The reward model: which of two answers is preferred (Tulu 3)."""
 
 from __future__ import annotations
 

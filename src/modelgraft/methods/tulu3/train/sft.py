@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: imitate the assistant's turns (Tulu 3, section 4.3)."""
+"""Supervised fine-tuning: imitate the assistant's turns (Tulu 3)."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class Schedule:
 
     Prompts come in a fresh order each pass over them, `config.samples` answers to each side by
     side. With `lag` 1, iteration t (from 0) is sampled with the weights that t - 1 begins with, and
-    the first batch of prompts serves twice (Tulu 3, section 6). Of `world` processes each takes
+    the first batch of prompts serves twice (Tulu 3). Of `world` processes each takes
     every world-th prompt.
     """
 
