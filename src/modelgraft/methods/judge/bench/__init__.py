@@ -1,0 +1,1 @@
+"""Public judge benchmarks: readers of their files, their scores, and a person's own tables."""
