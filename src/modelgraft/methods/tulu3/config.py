@@ -453,4 +453,24 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         "preferences": {"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 7500},
     },
+    # Tulu 3.1: the last stage without a critic, from the same DPO model.
+    "tulu31": {
+        "rlvr": {
+            "model": f"{_TULU}-DPO",
+            "algo": "grpo",
+            "beta": 0.01,
+            "samples": 16,
+            "max_new_tokens": 2048,
+            "max_prompt": 2048,
+            "eval_every": 100,
+            "ppo.passes": 1,
+            "ppo.minibatches": 2,
+            "optim.lr": 5e-7,
+            "optim.schedule": "constant",
+            "optim.warmup": 0.0,
+            "optim.batch": 768,
+            "optim.micro_batch": 4,
+            "optim.precision": "bf16",
+        },
+    },
 }
