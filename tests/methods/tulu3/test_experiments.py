@@ -317,9 +317,9 @@ def test_a_quick_pass_measures_and_draws(tmp_path: Path, experiment: Experiment)
 
 QUICK = (
     verifiable.VERIFIABLE,
-    over_optimisation.OVER_OPTIMISATION,
-    lagging.LAGGING,
     rollouts.ROLLOUTS,
+    pytest.param(over_optimisation.OVER_OPTIMISATION, marks=pytest.mark.slow),
+    pytest.param(lagging.LAGGING, marks=pytest.mark.slow),
 )
 
 

@@ -27,7 +27,7 @@ from modelgraft.methods.tulu3.data import world_conversations
 from modelgraft.methods.tulu3.method.sft import Aggregation
 from modelgraft.methods.tulu3.tiny import build_tokenizer
 from modelgraft.methods.tulu3.train import estimates
-from modelgraft.methods.tulu3.train.sft import estimate_sft, sft_loss, tokenise_all, train_sft
+from modelgraft.methods.tulu3.train.sft import estimate_sft, sft, sft_loss, tokenise_all, train_sft
 from modelgraft.methods.tulu3.train.tokens import Samples, sample_batches
 
 TOKENIZER = build_tokenizer()
@@ -200,6 +200,26 @@ def test_an_adapter_and_the_merged_model_have_the_logits_of_the_trained_model(tm
     assert (
         merged.state_dict().keys() == AutoModelForCausalLM.from_pretrained(base).state_dict().keys()
     )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_an_adapter_on_smollm_learns_and_comes_back(tmp_path):
+    """Real weights, by what a user types: the loss falls, and the adapter gives its logits."""
+    lora = LoraConfig(rank=8)
+    optim = SftOptim(lr=1e-3, batch=8, micro_batch=4)
+    config = SftConfig(model="tiny:smollm", num=32, epochs=2.0, lora=lora, optim=optim)
+    with open_run(tmp_path / "run", seed=0, device="cpu", dtype="float32") as run:
+        result = run.finish(sft(config, run))
+        base = load_trainable("tiny:smollm", run, LoraConfig())
+    loss = next(one for one in result.numbers if one.name.startswith("nll per token"))
+    assert loss.baseline is not None and loss.value < 0.7 * loss.baseline
+    folder = tmp_path / "run" / "artefacts"
+    adapted = peft.PeftModel.from_pretrained(base.model, folder / "adapter").eval()
+    merged = AutoModelForCausalLM.from_pretrained(folder / "model").eval()
+    ids = base.tokenizer("What is 3 plus 4?", return_tensors="pt").input_ids
+    with torch.no_grad():
+        assert (adapted(ids).logits - merged(ids).logits).abs().max() < 1e-3
 
 
 @pytest.mark.timeout(300)
