@@ -64,11 +64,19 @@ def offered(found: str, labels: Sequence[str]) -> str | None:
 
 
 def _rating(text: str, labels: Sequence[str]) -> Extraction:
-    """`[[7]]`, and where there is none `[7]` (MT-Bench)."""
-    for pattern in (rf"\[\[({_NUMBER})\]\]", rf"\[({_NUMBER})\]"):
-        if matches := list(re.finditer(pattern, text)):
-            return _of_matches(matches, labels, {})
-    return NONE
+    """`[[7]]`, or where there is none `[7]` (MT-Bench).
+
+    A rating in single brackets behind one in double brackets leaves open which is meant.
+    """
+    double = list(re.finditer(rf"\[\[({_NUMBER})\]\]", text))
+    single = list(re.finditer(rf"(?<!\[)\[({_NUMBER})\](?!\])", text))
+    if not double:
+        return _of_matches(single, labels, {})
+    found = _of_matches(double, labels, {})
+    if single and single[-1].start() > double[-1].start():
+        if _of_matches(single, labels, {}).label != found.label:
+            return Extraction(None, "ambiguous", single[-1].span(1))
+    return found
 
 
 def _number_at_end(text: str, labels: Sequence[str]) -> Extraction:
@@ -156,13 +164,52 @@ def two_scores(text: str) -> tuple[float, float] | None:
     return (float(match.group(1)), float(match.group(2))) if match else None
 
 
-def read_verdict(text: str, finish_reason: str, labels: Sequence[str], how: str) -> Extraction:
+def read_verdict(
+    text: str,
+    finish_reason: str,
+    labels: Sequence[str],
+    how: str,
+    *,
+    shown: Sequence[str] = (),
+) -> Extraction:
     """The verdict of an answer that ended for a reason the endpoint gave.
 
-    A text that was cut off has no verdict even if some label stands in it.
+    A text that was cut off has no verdict even if some label stands in it. `shown` are the
+    candidates: where one of them holds something like a verdict, what the judge quotes of them is
+    not read, and verdicts that contradict each other are ambiguous. So a planted verdict can at
+    most leave an item without one.
     """
     if finish_reason == "length":
         return Extraction(None, "truncated")
     if finish_reason == "content_filter":
         return Extraction(None, "refused")
-    return extractor(how)(text, labels)
+    extract = extractor(how)
+    if not any(extract(one, labels).label is not None for one in shown):
+        return extract(text, labels)
+    text = _without_quotations(text, shown)
+    found = extract(text, labels)
+    earlier = found
+    while earlier.label is not None and earlier.span[0]:
+        earlier = extract(text[: earlier.span[0]], labels)
+        if earlier.label not in (None, found.label):
+            return Extraction(None, "ambiguous", found.span)
+    return found
+
+
+_QUOTED = re.compile(
+    r"""(?P<mark>["'`]+)(?P<inner>[^"'`\n]+)(?P=mark)|\u201c(?P<curly>[^\u201d\n]+)\u201d"""
+)
+_FEWEST_QUOTED = 8
+
+
+def _without_quotations(text: str, shown: Sequence[str]) -> str:
+    """The text without lines of the candidates, and without quoted words that stand in one."""
+    for line in (line.strip() for one in shown for line in one.splitlines()):
+        if len(line) >= _FEWEST_QUOTED:
+            text = text.replace(line, "")
+
+    def kept(match: re.Match[str]) -> str:
+        inner = (match["inner"] or match["curly"]).strip()
+        return "" if any(inner in one for one in shown) else match.group()
+
+    return _QUOTED.sub(kept, text)

@@ -107,7 +107,11 @@ class ChatJudge:
         if self.reader == "logprobs":
             return self._listed(call, outcome)
         found = read_verdict(
-            outcome.text, outcome.finish_reason, call.labels, call.template.extractor
+            outcome.text,
+            outcome.finish_reason,
+            call.labels,
+            call.template.extractor,
+            shown=[one.text for one in call.candidates],
         )
         if found.label is None:
             return failed(call, found.status, text=outcome.text)
