@@ -209,7 +209,7 @@ def test_an_adapter_on_smollm_learns_and_comes_back(tmp_path):
     lora = LoraConfig(rank=8)
     optim = SftOptim(lr=1e-3, batch=8, micro_batch=4)
     config = SftConfig(model="tiny:smollm", num=32, epochs=2.0, lora=lora, optim=optim)
-    with open_run(tmp_path / "run", seed=0, device="cpu", dtype="float32") as run:
+    with open_run(tmp_path / "run", settings=Settings(device="cpu", dtype="float32")) as run:
         result = run.finish(sft(config, run))
         base = load_trainable("tiny:smollm", run, LoraConfig())
     loss = next(one for one in result.numbers if one.name.startswith("nll per token"))

@@ -186,7 +186,7 @@ def read_verdict(
     extract = extractor(how)
     if not any(extract(one, labels).label is not None for one in shown):
         return extract(text, labels)
-    text = _without_quotations(text, shown)
+    text = _without_quotations(text, shown, lambda one: extract(one, labels).label is not None)
     found = extract(text, labels)
     earlier = found
     while earlier.label is not None and earlier.span[0]:
@@ -202,14 +202,15 @@ _QUOTED = re.compile(
 _FEWEST_QUOTED = 8
 
 
-def _without_quotations(text: str, shown: Sequence[str]) -> str:
-    """The text without lines of the candidates, and without quoted words that stand in one."""
+def _without_quotations(text: str, shown: Sequence[str], is_verdict: Callable[[str], bool]) -> str:
+    """The text without lines of the candidates, and without verdicts quoted from one."""
     for line in (line.strip() for one in shown for line in one.splitlines()):
         if len(line) >= _FEWEST_QUOTED:
             text = text.replace(line, "")
 
     def kept(match: re.Match[str]) -> str:
         inner = (match["inner"] or match["curly"]).strip()
-        return "" if any(inner in one for one in shown) else match.group()
+        is_theirs = is_verdict(inner) and any(inner in one for one in shown)
+        return "" if is_theirs else match.group()
 
     return _QUOTED.sub(kept, text)
