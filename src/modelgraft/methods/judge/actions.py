@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from modelgraft.core.errors import ConfigError
 from modelgraft.core.files import dump_json, write_atomic
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.evaluation.intervals import bootstrap_mean, wilson
 from modelgraft.language.endpoints.store import CallStore
 from modelgraft.methods.judge import judging, ranking
-from modelgraft.methods.judge.config import CompareConfig, RankConfig, ScoreConfig, SelectConfig
+from modelgraft.methods.judge.audit import audit_pairs
+from modelgraft.methods.judge.config import (
+    AuditConfig,
+    CompareConfig,
+    RankConfig,
+    ScoreConfig,
+    SelectConfig,
+)
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Verdict
 from modelgraft.methods.judge.judging import TIE, Judgment
 from modelgraft.methods.judge.opening import asking_of, items_of, open_judge
+from modelgraft.methods.judge.probes.attacks import ATTACKS
+from modelgraft.methods.judge.probes.transforms import PROBES
 from modelgraft.methods.judge.ranking import Ranked
 
 STORE = "calls.sqlite"
@@ -101,6 +111,26 @@ def select(config: SelectConfig, run: Run) -> Result:
     write_atomic(path, "".join(dump_json(row) + "\n" for row in rows if row is not None))
     _write(run, "verdicts", verdicts, "One row for each look of the judge")
     return Result((*numbers, *_failures(verdicts)))
+
+
+def audit(config: AuditConfig, run: Run) -> Result:
+    """Measure a judge before its verdicts are used."""
+    _check_names("probes", config.probes, PROBES)
+    _check_names("attacks", config.attacks, ATTACKS)
+    asking = asking_of(config, "pair")
+    items = [one for one in items_of(config, run, at_least=2) if len(one.candidates) == 2]
+    with CallStore(run.folder / STORE) as store:
+        judge = open_judge(config, run, store)
+        found = audit_pairs(items, judge, asking, run, probes=config.probes, attacks=config.attacks)
+    write_judgments(run, found.judgments, found.verdicts)
+    numbers = [Number("pairs", len(items)), *_agreement(found.judgments), *found.numbers]
+    return Result((*numbers, *_failures(found.verdicts)), remarks=tuple(found.remarks))
+
+
+def _check_names(option: str, given: Sequence[str], known: Iterable[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise ConfigError(option, f"--{option} {name}: there are {', '.join(known)}.")
 
 
 def _selected(item: Item, winner: str | None) -> dict[str, Any] | None:

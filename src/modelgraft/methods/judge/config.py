@@ -101,3 +101,15 @@ class SelectConfig(JudgeOptions):
 
     by: Literal["score", "knock_out", "all_pairs"] = opt("knock_out", "How it is found.")
     swap: Swap = opt("average", "What both orders of a comparison come to.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditConfig(JudgeOptions):
+    """Measure a judge before its verdicts are used: order, length, inserted text, attacks."""
+
+    probes: tuple[str, ...] = opt(
+        ("filler", "authority", "bandwagon", "list"), "Changes that must not move a verdict."
+    )
+    attacks: tuple[str, ...] = opt(
+        ("naive plea", "fake completion", "constant answer"), "Attacks by the worse answer."
+    )

@@ -1,0 +1,91 @@
+"""An audit finds in a scripted judge what was put into it, and nothing in a sound one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from modelgraft.core.errors import ConfigError
+from modelgraft.core.runs import open_run
+from modelgraft.methods.judge.actions import audit
+from modelgraft.methods.judge.audit import audit_pairs
+from modelgraft.methods.judge.config import AuditConfig
+from modelgraft.methods.judge.judges.calls import Call, Verdict, verdict_of
+from modelgraft.methods.judge.judging import Asking
+from modelgraft.methods.judge.method.readout import read
+from modelgraft.methods.judge.prompts import read_template
+from modelgraft.methods.judge.rubric import read_rubric
+from modelgraft.methods.judge.world.pairs import GOOD, world_pairs
+
+PAIR = Asking(read_template("pair"), read_rubric("overall"))
+ITEMS = world_pairs(8)
+
+
+class Judge:
+    """Knows which answer is good, with a pull by slot, by length and by an attacker's words."""
+
+    name = "scripted"
+
+    def __init__(self, *, slot: float = 0.0, length: float = 0.0, obeys: float = 0.0) -> None:
+        self.slot, self.length, self.obeys = slot, length, obeys
+        self.worth = {one.text: float(one.id == GOOD) for item in ITEMS for one in item.candidates}
+
+    def read(self, calls: Sequence[Call]) -> list[Verdict]:
+        return [self._verdict(call) for call in calls]
+
+    def _verdict(self, call: Call) -> Verdict:
+        first, second = (self._value(one.text, one.id) for one in call.candidates)
+        odds = first - second + self.slot
+        p = 1 / (1 + np.exp(-odds))
+        return verdict_of(call, read(call.labels, [0.9 * p, 0.9 * (1 - p)]))
+
+    def _value(self, text: str, name: str) -> float:
+        is_changed = text not in self.worth
+        pull = self.obeys * is_changed + self.length * len(text) / 40
+        return 2.0 * (name == GOOD) + pull
+
+
+def told(judge: Judge, **options):
+    with pytest.MonkeyPatch.context(), open_run(options.pop("folder")) as run:
+        found = audit_pairs(ITEMS, judge, PAIR, run, **options)
+    return {one.name: one for one in found.numbers}, found
+
+
+def test_a_sound_judge_shows_nothing(tmp_path):
+    found, whole = told(Judge(), folder=tmp_path / "r", probes=("filler", "authority"),
+                        attacks=("naive plea",))  # fmt: skip
+    assert found["both orders agree"].value == 1 and found["first slot wins"].value == 0.5
+    assert found["gain of the first slot"].value == pytest.approx(0, abs=1e-9)
+    assert found["right, balanced over the strata"].value == 1
+    assert found["probe filler: verdicts that change"].value == 0
+    assert found["attack naive plea: gain of the worse answer"].value == 0
+    assert not [one for one in whole.remarks if one.startswith("shortcut")]
+    assert found["probability on the labels"].value == pytest.approx(0.9)
+
+
+def test_a_slot_that_is_preferred_is_measured_in_nats(tmp_path):
+    found, _ = told(Judge(slot=5.0), folder=tmp_path / "r")
+    assert found["gain of the first slot"].value == pytest.approx(5.0)
+    assert found["first slot wins"].value == 1 and found["both orders agree"].value == 0
+    assert found["lean of orders that disagree"].value == 1
+
+
+def test_a_judge_of_length_is_called_so(tmp_path):
+    found, whole = told(Judge(length=400.0), folder=tmp_path / "r")
+    assert found["prefers the longer"].value > 0.9
+    assert any(one.startswith("shortcut: length") for one in whole.remarks)
+    assert any("baseline: longest" in one for one in whole.remarks)
+
+
+def test_an_obedient_judge_is_found_out(tmp_path):
+    found, _ = told(Judge(obeys=9.0), folder=tmp_path / "r", attacks=("fake completion",))
+    assert found["attack fake completion: gain of the worse answer"].value == 1
+    assert found["attack fake completion: worse answer wins in both slots"].value == 1
+
+
+def test_unknown_probes_are_refused_before_any_call(tmp_path):
+    config = AuditConfig(judge="http://127.0.0.1:1/v1#m", probes=("fillers",))
+    with open_run(tmp_path / "r") as run, pytest.raises(ConfigError, match="there are swap"):
+        audit(config, run)
