@@ -73,7 +73,7 @@ def test_a_slot_that_is_preferred_is_measured_in_nats(tmp_path):
 
 
 def test_a_judge_of_length_is_called_so(tmp_path):
-    found, whole = told(Judge(length=400.0), folder=tmp_path / "r")
+    found, whole = told(Judge(length=60.0), folder=tmp_path / "r")
     assert found["prefers the longer"].value > 0.9
     assert any(one.startswith("shortcut: length") for one in whole.remarks)
     assert any("baseline: longest" in one for one in whole.remarks)
