@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pytest
+from scipy.special import expit
 
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.runs import open_run
@@ -38,7 +38,7 @@ class Judge:
     def _verdict(self, call: Call) -> Verdict:
         first, second = (self._value(one.text, one.id) for one in call.candidates)
         odds = first - second + self.slot
-        p = 1 / (1 + np.exp(-odds))
+        p = float(expit(odds))
         return verdict_of(call, read(call.labels, [0.9 * p, 0.9 * (1 - p)]))
 
     def _value(self, text: str, name: str) -> float:
@@ -73,7 +73,7 @@ def test_a_slot_that_is_preferred_is_measured_in_nats(tmp_path):
 
 
 def test_a_judge_of_length_is_called_so(tmp_path):
-    found, whole = told(Judge(length=60.0), folder=tmp_path / "r")
+    found, whole = told(Judge(length=200.0), folder=tmp_path / "r")
     assert found["prefers the longer"].value > 0.9
     assert any(one.startswith("shortcut: length") for one in whole.remarks)
     assert any("baseline: longest" in one for one in whole.remarks)
