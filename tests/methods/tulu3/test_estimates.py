@@ -58,8 +58,17 @@ def base(tmp_path: Path) -> str:
 
 @pytest.fixture
 def prompts(tmp_path: Path) -> Path:
+    """Prompts to train on; held-out ones lie beside them."""
+    shown = map(record_row, world_prompts(6, split="dev", seed=1))
+    nano.write_rows(tmp_path / "shown.jsonl", shown)
     rows = map(record_row, world_prompts(24, split="train", seed=3))
     return nano.write_rows(tmp_path / "prompts.jsonl", rows)
+
+
+def reinforced(base: str, prompts: Path, **values: Any) -> dict[str, Any]:
+    """The options of a small run of RLVR."""
+    shown = prompts.with_name("shown.jsonl")
+    return RLVR | {"model": base, "data": prompts, "eval_data": shown} | values
 
 
 def config_of(name: str, values: Values) -> Any:
@@ -142,7 +151,7 @@ def test_a_reward_model_takes_the_operations_and_memory_of_what_trains(tmp_path,
 
 @pytest.mark.parametrize("algo", ["ppo", "grpo"])
 def test_the_estimate_of_rlvr_is_what_a_run_then_does(tmp_path, base, prompts, algo):
-    values = RLVR | {"model": base, "data": prompts, "algo": algo, "samples": 2}
+    values = reinforced(base, prompts, algo=algo, samples=2)
     run("rlvr", tmp_path / "run", values)
     found = estimate("rlvr", values)
     metrics, log = (rows(tmp_path / "run", name) for name in ("metrics.jsonl", "log.jsonl"))
@@ -173,9 +182,9 @@ def test_rlvr_counts_sampling_measuring_training_and_looking(tmp_path, base, pro
         num = values.get("samples", 1)
         sampling = 36 * 2 * policy * (read / num + 6)
         expected = sampling + each * (read + 6) + 3 * look * 2 * policy
-        found = estimate("rlvr", RLVR | {"model": base, "data": prompts} | values)
+        found = estimate("rlvr", reinforced(base, prompts) | values)
         assert nano.number(found, AT_MOST) == pytest.approx(expected / 1e12), name
-        alone = estimate("rlvr", RLVR | {"model": base, "data": prompts} | values | UNSEEN)
+        alone = estimate("rlvr", reinforced(base, prompts) | values | UNSEEN)
         expected -= 3 * look * 2 * policy
         assert nano.number(alone, AT_MOST) == pytest.approx(expected / 1e12), name
 
@@ -184,7 +193,7 @@ def test_rlvr_counts_sampling_measuring_training_and_looking(tmp_path, base, pro
 @pytest.mark.parametrize("critic", ["none", "policy", "scratch", "reward"])
 def test_rlvr_holds_the_memory_of_all_its_models(tmp_path, base, prompts, rank, critic):
     """Measured on the real ones: a critic beside an adapter shares the policy's trunk."""
-    values = RLVR | {"model": base, "data": prompts, "lora.rank": rank}
+    values = reinforced(base, prompts) | {"lora.rank": rank}
     values |= {"algo": "rloo", "samples": 2} if critic == "none" else {"ppo.critic": critic}
     reward_model = None
     if critic == "reward":
@@ -193,6 +202,10 @@ def test_rlvr_holds_the_memory_of_all_its_models(tmp_path, base, prompts, rank, 
         values |= {"reward_model": str(tmp_path / "reward")}
         reward_model = load_scores(tmp_path / "reward")
     loaded = loaded_for_training(base, tmp_path / "load", rank)
+    if critic == "scratch" and rank:  # below an adapter it would stay random
+        with pytest.raises(ConfigError, match="would stay as they are"):
+            make_actors(loaded, reward_model, config_of("rlvr", values), seed=1)
+        return
     actors = make_actors(loaded, reward_model, config_of("rlvr", values), seed=1)
     trained = [one for one in (actors.policy, actors.critic) if one is not None]
     reference = Reference(actors.policy)._model
@@ -210,7 +223,7 @@ def test_rlvr_holds_the_memory_of_all_its_models(tmp_path, base, prompts, rank, 
 def test_a_reward_model_that_scores_is_counted_and_one_that_cannot_is_refused(
     tmp_path, base, prompts
 ):
-    values = RLVR | {"model": base, "data": prompts, "algo": "rloo", "samples": 2}
+    values = reinforced(base, prompts, algo="rloo", samples=2)
     made = reward_model_of(loaded_for_training(base, tmp_path / "r", 0), LoraConfig(), seed=1)
     save_scores(made, TOKENIZER, tmp_path / "reward")
     named = values | {"reward_model": str(tmp_path / "reward")}
@@ -225,7 +238,7 @@ def test_a_reward_model_that_scores_is_counted_and_one_that_cannot_is_refused(
     path = tmp_path / "reward" / "config.json"
     path.write_text(path.read_text().replace('"0": "LABEL_0"', '"0": "LABEL_0", "1": "LABEL_1"'))
     with pytest.raises(UnsupportedModel, match="it gives 2 scores, not one"):
-        estimate("rlvr", named)
+        estimate("rlvr", named | {"reward_weight": 1})
 
 
 # -- evaluate and pretrain -------------------------------------------------------------------------
