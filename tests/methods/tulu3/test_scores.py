@@ -147,6 +147,18 @@ def test_below_an_adapter_the_trunk_of_a_critic_is_the_policys_and_takes_no_memo
     assert torch.equal(model(input_ids=rows.ids).logits, before)
 
 
+def test_a_head_that_trains_reads_a_trunk_of_fewer_bits():
+    model = attach(policy(layers=1).to(torch.bfloat16), LoraConfig(rank=2), seed=0)
+    critic = attach(
+        make_critic(model, "policy", seed=0), LoraConfig(rank=2), seed=1, task="SEQ_CLS"
+    )
+    values = token_values(critic, batch(*TEXTS).ids)
+    assert values.dtype == torch.float32 and torch.isfinite(values).all()
+    values.sum().backward()
+    trained = [one for one in critic.parameters() if one.grad is not None]
+    assert trained and all(one.dtype == torch.float32 for one in trained)
+
+
 def test_a_critic_that_cannot_be_made_is_refused():
     model = policy(layers=0)
     with pytest.raises(ConfigError, match="no reward model to start the critic"):

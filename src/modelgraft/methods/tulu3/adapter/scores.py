@@ -111,8 +111,9 @@ def token_values(model: Any, ids: Tensor) -> Tensor:
     """
     inner = causal_lm(model)
     hidden = inner.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    # Below an adapter the trunk may be of fewer bits than the head, which trains.
-    values = inner.score(hidden.to(next(inner.score.parameters()).dtype)).squeeze(-1)
+    # Beside an adapter the head is kept twice, as it was and as it trains, which has more bits.
+    *_, weight = inner.score.parameters()
+    values = inner.score(hidden.to(weight.dtype)).squeeze(-1)
     return values if values.dtype == torch.float64 else values.float()
 
 
