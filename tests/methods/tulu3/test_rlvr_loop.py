@@ -89,7 +89,7 @@ def test_a_row_of_metrics_tells_of_every_iteration(tmp_path, pool):
     assert [row["iteration"] for row in found] == [row["version"] for row in found] == [0, 1, 2, 3]
     wanted = (
         *("verified", "score", "length", "kl", "no_eos", "verifier_errors", "explained_variance"),
-        *("seconds_sampling", "seconds_measuring", "seconds_training", "drift"),
+        *("seconds_sampling", "seconds_measuring", "seconds_training", "seconds_whole", "drift"),
     )
     assert all(name in row for row in found for name in wanted)
     assert found[0]["kl"] == 0 and abs(found[0]["drift"]) < 1e-5

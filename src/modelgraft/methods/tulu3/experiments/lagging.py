@@ -57,7 +57,7 @@ def _run(run: Run, quick: bool) -> Findings:
     }
     # The first iteration starts the process, and samples twice with a lag.
     seconds = {
-        lag: np.concatenate([curve(one, "seconds")[1:] for one in done])
+        lag: np.concatenate([curve(one, "seconds_whole")[1:] for one in done])
         for lag, done in folders.items()
     }
     gain = ratio_interval(seconds[_IN_TURN].tolist(), seconds[_MEANWHILE].tolist())
@@ -88,7 +88,7 @@ def _parts(folders: list[Path]) -> tuple[float, float]:
     """The mean seconds of an iteration that sampling takes, and those of all else."""
     whole, sampling = (
         float(np.mean([curve(one, name)[1:].mean() for one in folders]))
-        for name in ("seconds", "seconds_sampling")
+        for name in ("seconds_whole", "seconds_sampling")
     )
     return sampling, whole - sampling
 

@@ -42,7 +42,7 @@ def _run(run: Run, quick: bool) -> Findings:
     for seed in seeds:
         folder = reinforced(run, "verified", seed, quick, iterations=ITERATIONS)
         curves[f"seed {seed}"] = curve(folder, "verified")
-        seconds.append(float(curve(folder, "seconds").sum()))
+        seconds.append(float(curve(folder, "seconds_whole").sum()))
         found.append(shares([sampled(run, f"seed {seed}", policy_of(folder), held_out)])[0])
     after = np.stack(found)
     rise = difference(after, before)

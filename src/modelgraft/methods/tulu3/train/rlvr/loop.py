@@ -233,7 +233,7 @@ class _Loop:
             metrics = self.now.episodes.metrics
             ended, before = time.perf_counter(), self.ended
             self.ended = ended
-            seconds = {"seconds": ended - before, "seconds_training": ended - self.now.began}
+            seconds = {"seconds_whole": ended - before, "seconds_training": ended - self.now.began}
             self.run.metric(index, iteration=iteration, **seconds, **metrics)
         if every and is_main and (version % every == 0 or version == self.iterations):
             self._look(version)
