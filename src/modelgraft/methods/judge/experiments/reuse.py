@@ -60,7 +60,7 @@ def long_pairs(num: int) -> tuple[Item, Asking]:
 
 def _run(run: Run, quick: bool) -> Findings:
     loaded = subject(run)
-    num, rounds = (3, 2) if quick else (CANDIDATES, 7)
+    num, rounds = (3, 2) if quick else (CANDIDATES, 3)
     item, asking = long_pairs(num)
     judge = ChoiceJudge(loaded.model, loaded.tokenizer, name=loaded.name)
     labels = ("A", "B")
