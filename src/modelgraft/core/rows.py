@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -36,18 +36,37 @@ def read_rows(
     one by one and the rest is kept, unless more than `max_reject` of the rows are bad; without it
     any bad row raises an `InputError` that lists the first ten. A file without a good row raises.
     """
+    return keep_rows(
+        path, _rows(path), parse, key=key, id_field=id_field, reject=reject, max_reject=max_reject
+    )
+
+
+def keep_rows(
+    path: Path,
+    numbered: Iterable[tuple[int, Any]],
+    parse: Callable[[Row, int], T],
+    *,
+    key: Callable[[T], Hashable] | None = None,
+    id_field: str = "id",
+    reject: Reject | None = None,
+    max_reject: float = 1.0,
+) -> list[T]:
+    """As `read_rows`, of rows by their line that somebody else read; a `BadRow` in place of one."""
     kept: list[T] = []
     lines: dict[Hashable, int] = {}
     faults: list[str] = []
     num_rows = 0
-    for place, (line, content) in enumerate(_lines(path)):
+    for place, (line, row) in enumerate(numbered):
         num_rows += 1
         name = ""
         try:
-            row = _row(content)
+            if isinstance(row, BadRow):
+                raise row
+            if not isinstance(row, dict):
+                raise BadRow(f"a JSON object is needed, not {shown(row)}")
             name = str(row.get(id_field, ""))[:80]
             found = parse(row, place)
-            own = key(found) if key is not None else line
+            own = key(found) if key is not None else place
             if own in lines:
                 twice = name or "this row"
                 raise BadRow(f'field "{id_field}": {twice} stands already in line {lines[own]}')
@@ -121,6 +140,14 @@ def shown(value: Any) -> str:
 
 
 # -- one file ----------------------------------------------------------------------------------
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Row | BadRow]]:
+    for line, content in _lines(path):
+        try:
+            yield line, _row(content)
+        except BadRow as error:
+            yield line, error
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

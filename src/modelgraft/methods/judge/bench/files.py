@@ -9,20 +9,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from modelgraft.core.errors import InputError
-from modelgraft.core.rows import MAX_ROW_BYTES, BadRow, Reject, Row, read_rows, shown
+from modelgraft.core.rows import MAX_ROW_BYTES, BadRow, Reject, Row, keep_rows, read_rows
 from modelgraft.methods.judge.data import Item
 
 T = TypeVar("T")
 Parse = Callable[[Row, int], T]
-Numbered = Iterable[tuple[int, Any]]
 
 GROUP = "group"
-_MAX_SHOWN = 10
 _BLANK = frozenset(" \t\r\n")
 
 
@@ -40,9 +38,9 @@ def read_records(
     arrays hold where nothing stands is None here; the cells of a CSV are texts.
     """
     if path.suffix.lower() == ".csv":
-        return _keep(path, _csv_rows(path), parse, key, id_field, reject)
+        return keep_rows(path, _csv_rows(path), parse, key=key, id_field=id_field, reject=reject)
     if _first_mark(path) == b"[":
-        return _keep(path, _json_rows(path), parse, key, id_field, reject)
+        return keep_rows(path, _json_rows(path), parse, key=key, id_field=id_field, reject=reject)
     return read_rows(path, parse, key=key, id_field=id_field, reject=reject)
 
 
@@ -50,7 +48,7 @@ def read_groups(
     path: Path, parse: Parse[T], *, reject: Reject | None, key: Callable[[T], Hashable]
 ) -> list[T]:
     """The same of a JSON object whose fields are arrays of rows; a row's "group" is its field."""
-    return _keep(path, _json_rows(path), parse, key, "id", reject)
+    return keep_rows(path, _json_rows(path), parse, key=key, reject=reject)
 
 
 def read_folder(
@@ -78,50 +76,6 @@ def read_folder(
             places[item.id] = file
             items.append(item)
     return items
-
-
-# -- good and bad rows -----------------------------------------------------------------------------
-
-
-def _keep(
-    path: Path,
-    numbered: Numbered,
-    parse: Parse[T],
-    key: Callable[[T], Hashable] | None,
-    id_field: str,
-    reject: Reject | None,
-) -> list[T]:
-    kept: list[T] = []
-    lines: dict[Hashable, int] = {}
-    faults: list[str] = []
-    place = -1
-    for place, (line, row) in enumerate(numbered):
-        name = ""
-        try:
-            if isinstance(row, BadRow):
-                raise row
-            if not isinstance(row, dict):
-                raise BadRow(f"a JSON object is needed, not {shown(row)}")
-            name = str(row.get(id_field, ""))[:80]
-            found = parse(row, place)
-            own = key(found) if key is not None else place
-            if own in lines:
-                twice = name or "this row"
-                raise BadRow(f'field "{id_field}": {twice} stands already in line {lines[own]}')
-        except BadRow as error:
-            faults.append(f"{path}:{line}: {error}.")
-            if reject is not None:
-                reject(path, line, name, str(error))
-            continue
-        lines[own] = line
-        kept.append(found)
-    if place < 0:
-        raise InputError(f"{path}: there is no row in this file.")
-    if faults and (reject is None or not kept):
-        more = len(faults) - _MAX_SHOWN
-        tail = [f"and {more} more bad rows."] if more > 0 else []
-        raise InputError("\n  ".join([*faults[:_MAX_SHOWN], *tail]))
-    return kept
 
 
 # -- one file --------------------------------------------------------------------------------------

@@ -143,16 +143,12 @@ def slot_prior(first: ArrayLike, second: ArrayLike) -> float:
     return float(content_and_position(first, second)[1].mean())
 
 
-def content_free_prior(log_odds: ArrayLike) -> float:
-    """Contextual calibration: the mean log-odds of the first slot where both candidates are empty.
+def one_order_prior(log_odds: ArrayLike) -> float:
+    """The mean log-odds of the first slot in one order.
 
-    Or equal, or "N/A": whatever holds no content.
+    Of candidates without content (equal, empty, or "N/A") it is contextual calibration, of a batch
+    of items in random order batch calibration.
     """
-    return float(np.asarray(log_odds, dtype=np.float64).mean())
-
-
-def batch_prior(log_odds: ArrayLike) -> float:
-    """Batch calibration: the mean log-odds of the first slot over items in random order."""
     return float(np.asarray(log_odds, dtype=np.float64).mean())
 
 
