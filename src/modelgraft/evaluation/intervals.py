@@ -203,12 +203,25 @@ def _resample(
     return np.concatenate([draw(rng, min(step, resamples - start)) for start in starts])
 
 
+def percentile_bounds(draws: Array, num_drawn: int, *, level: float = 0.95) -> tuple[Array, Array]:
+    """The expanded percentile bounds [...] of bootstrap draws [r, ...] (module docstring).
+
+    `num_drawn` units were drawn from; the widening matters below some 100 of them.
+    """
+    tail = _widened_tail(level, max(1, num_drawn - 1))
+    low, high = np.quantile(draws, (tail, 1 - tail), axis=0)
+    return low, high
+
+
 def _percentiles(statistics: Array, level: float, freedom: float) -> tuple[float, float]:
-    """The expanded percentile interval of a bootstrap distribution (module docstring)."""
-    t = stdtrit(freedom, 1 - _tail(level))
-    tail = ndtr(-np.sqrt((freedom + 1) / freedom) * t)
+    tail = _widened_tail(level, freedom)
     low, high = np.quantile(statistics, (tail, 1 - tail))
     return float(low), float(high)
+
+
+def _widened_tail(level: float, freedom: float) -> float:
+    t = stdtrit(freedom, 1 - _tail(level))
+    return float(ndtr(-np.sqrt((freedom + 1) / freedom) * t))
 
 
 def _tail(level: float) -> float:

@@ -7,13 +7,13 @@ import pytest
 from scipy.stats import binom
 
 from modelgraft.core.errors import InputError
+from modelgraft.evaluation.intervals import percentile_bounds
 from modelgraft.methods.judge.method.battles import Battles, collapse, read_battles
 from modelgraft.methods.judge.method.pair_model import DEFAULT_RIDGE
 from modelgraft.methods.judge.method.rating_intervals import (
     normal_bounds,
     outcome_bootstrap,
     pairwise_rank_intervals,
-    percentile_bounds,
     prompt_bootstrap,
     rank_intervals,
 )

@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from modelgraft.core.results import Number
-from modelgraft.evaluation.intervals import Array
+from modelgraft.evaluation.intervals import Array, percentile_bounds
 from modelgraft.methods.judge.bench.fields import TIE
 from modelgraft.methods.judge.bench.published import PERCENT
 from modelgraft.methods.judge.bench.reward_sets import CORRECT, TIES
 from modelgraft.methods.judge.bench.scores import count, percent
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judging import Judgment
-from modelgraft.methods.judge.method.rating_intervals import percentile_bounds
 from modelgraft.methods.judge.method.reward_bench import (
     SECTIONS,
     Rated,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from modelgraft.core.errors import ConfigError, InputError
-from modelgraft.methods.judge.method.rating_intervals import percentile_bounds
+from modelgraft.evaluation.intervals import percentile_bounds
 
 Codes = NDArray[np.int64]
 Labels = ArrayLike | Sequence[object] | Sequence[Sequence[object]]

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import expit
 
 from modelgraft.core.errors import InputError
-from modelgraft.evaluation.intervals import Array, Interval
+from modelgraft.evaluation.intervals import Array, Interval, percentile_bounds
 from modelgraft.methods.judge.method.comparison import (
     Comparison,
     discrete_win_rate,
@@ -24,7 +24,6 @@ from modelgraft.methods.judge.method.comparison import (
 )
 from modelgraft.methods.judge.method.difficulty import fit_difficulty
 from modelgraft.methods.judge.method.logistic import Penalty, choose_strength, fit_logistic
-from modelgraft.methods.judge.method.rating_intervals import percentile_bounds
 
 # The seed of the released code, here of the folds.
 _SEED = 123

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
-from scipy.special import ndtr, ndtri, stdtrit
+from scipy.special import ndtri
 
 from modelgraft.core.errors import InputError
 from modelgraft.evaluation.intervals import Array
@@ -58,18 +58,6 @@ def prompt_bootstrap(
         )
     rows = _win_rows(battles, battles.prompt, battles.mass)
     return _bootstrap(rows, np.ones(rows.shape[0]), ratings, rounds, seed)
-
-
-def percentile_bounds(draws: Array, num_drawn: int, *, level: float = 0.95) -> tuple[Array, Array]:
-    """The bounds [...] that hold `level` of the draws [r, ...], widened for few units.
-
-    The widening is that of `evaluation.intervals`: the plain interval is too narrow by the factor
-    n / (n - 1) of the variance and by the t distribution, which matters below some 100 units.
-    """
-    freedom = max(1, num_drawn - 1)
-    tail = ndtr(-np.sqrt((freedom + 1) / freedom) * stdtrit(freedom, (1 + level) / 2))
-    low, high = np.quantile(draws, (tail, 1 - tail), axis=0)
-    return low, high
 
 
 def normal_bounds(values: Array, covariance: Array, *, level: float = 0.95) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import log
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -160,16 +160,23 @@ def _next_ways(
 
 def heap_top(n: int, k: int) -> Ranker:
     """The k best, the best first, from a heap: about 2 n + 2 k log2 n comparisons."""
+    return (yield from top_of_heap(n, k, _sift))
+
+
+def top_of_heap(
+    n: int, k: int, sift: Callable[[list[int], int], Generator[Any, Any, None]]
+) -> Generator[Any, Any, Ranking]:
+    """The k best from a heap in which `sift(heap, place)` lets an item sink to where it belongs."""
     heap = list(range(n))
-    for place in reversed(range(n // 2)):
-        yield from _sift(heap, place)
+    for place in reversed(range(n)):
+        yield from sift(heap, place)
     best: Ranking = []
     while heap and len(best) < k:
         best.append(heap[0])
         last = heap.pop()
         if heap:
             heap[0] = last
-            yield from _sift(heap, 0)
+            yield from sift(heap, 0)
     return best
 
 

@@ -8,10 +8,13 @@ one the place of the best of the group.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
+from functools import partial
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from modelgraft.methods.judge.method.sorting import top_of_heap
 
 Group = tuple[int, ...]
 Ranking = list[int]
@@ -64,21 +67,12 @@ def heap_top_of_sets(n: int, k: int, *, size: int = 3) -> SetRanker:
 
     A question shows a node with its children; about n / (size - 1) log n of them sort everything.
     """
-    width = size - 1
-    heap = list(range(n))
-    for place in reversed(range((n + width - 2) // width if n > 1 else 0)):
-        yield from _sift(heap, place, width)
-    best: Ranking = []
-    while heap and len(best) < k:
-        best.append(heap[0])
-        last = heap.pop()
-        if heap:
-            heap[0] = last
-            yield from _sift(heap, 0, width)
-    return best
+    return (yield from top_of_heap(n, k, partial(_sift, width=size - 1)))
 
 
-def _sift(heap: list[int], place: int, width: int) -> Generator[list[Group], Sequence[int], None]:
+def _sift(
+    heap: list[int], place: int, *, width: int
+) -> Generator[list[Group], Sequence[int], None]:
     while (first := width * place + 1) < len(heap):
         children = range(first, min(first + width, len(heap)))
         [chosen] = yield [(heap[place], *(heap[child] for child in children))]

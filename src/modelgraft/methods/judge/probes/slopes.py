@@ -9,10 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from modelgraft.evaluation.intervals import Array
+from modelgraft.evaluation.intervals import Array, percentile_bounds
 from modelgraft.methods.judge.method.comparison import length_covariate
 from modelgraft.methods.judge.method.logistic import fit_logistic
-from modelgraft.methods.judge.method.rating_intervals import percentile_bounds
 from modelgraft.methods.judge.probes.measured import Measured, unknown
 
 # A slope that verdicts follow without exception has no end but for this penalty, as for ratings.
