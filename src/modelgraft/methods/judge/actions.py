@@ -13,6 +13,8 @@ from modelgraft.core.files import dump_json, write_atomic
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.evaluation.intervals import bootstrap_mean, wilson
+from modelgraft.evaluation.plan import ReproduceConfig
+from modelgraft.evaluation.reproduction import reproduce as reproduce_experiments
 from modelgraft.language.endpoints.store import CallStore
 from modelgraft.methods.judge import judging, ranking
 from modelgraft.methods.judge.audit import audit_pairs
@@ -125,6 +127,21 @@ def audit(config: AuditConfig, run: Run) -> Result:
     write_judgments(run, found.judgments, found.verdicts)
     numbers = [Number("pairs", len(items)), *_agreement(found.judgments), *found.numbers]
     return Result((*numbers, *_failures(found.verdicts)), remarks=tuple(found.remarks))
+
+
+def reproduce(config: ReproduceConfig, run: Run) -> Result:
+    """The survey's claims at this scale."""
+    # They bring torch, which the other actions do without behind a URL.
+    from modelgraft.methods.judge.experiments import EXPERIMENTS
+
+    return reproduce_experiments(
+        "judge",
+        EXPERIMENTS,
+        names=config.experiments,
+        quick=config.quick,
+        run=run,
+        folder=config.folder,
+    )
 
 
 def _check_names(option: str, given: Sequence[str], known: Iterable[str]) -> None:
