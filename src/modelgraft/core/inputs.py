@@ -16,10 +16,11 @@ from modelgraft.core.files import sha256_file
 def config_inputs(config: Any) -> dict[str, str]:
     """The hash of every file that an option of this config names, by its path.
 
-    A path option counts when it is a file: a folder may be one the run itself writes to. A text
-    option counts when it is a file, alone or before an equals sign as in `chats.jsonl=0.5`, or a
-    model, a folder with `config.json` or a `.gguf` file; of a model's weights only sizes and times
-    are compared, because gigabytes would take longer to hash than to use.
+    A path option counts when it is a file that is not `written`: a folder may be one the run itself
+    writes to. A text option counts when it is a file, alone or before an equals sign as in
+    `chats.jsonl=0.5`, or a model, a folder with `config.json` or a `.gguf` file; of a model's
+    weights only sizes and times are compared, because gigabytes would take longer to hash than to
+    use.
     """
     hashes: dict[str, str] = {}
     for value in _leaves(config):
@@ -53,6 +54,8 @@ def input_hashes(paths: Sequence[Path]) -> dict[str, str]:
 
 def _leaves(config: Any) -> Iterator[Any]:
     for field in dataclasses.fields(config):
+        if field.metadata.get("written"):
+            continue
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             yield from _leaves(value)

@@ -38,8 +38,12 @@ def opt(
     unit: str = "",
     advanced: bool = False,
     positional: bool = False,
+    written: bool = False,
 ) -> Any:
-    """A config field: its default, one sentence of help, and its bounds (inclusive)."""
+    """A config field: its default, one sentence of help, and its bounds (inclusive).
+
+    `written` marks a path that the run writes to, which is no input of it.
+    """
     metadata = {
         "help": help,
         "min": min,
@@ -47,6 +51,7 @@ def opt(
         "unit": unit,
         "advanced": advanced,
         "positional": positional,
+        "written": written,
     }
     return dataclasses.field(default=default, metadata=metadata, kw_only=True)
 
@@ -64,6 +69,7 @@ class Option:
     unit: str
     advanced: bool
     positional: bool
+    written: bool
 
     @property
     def flag(self) -> str:

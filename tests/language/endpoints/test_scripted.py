@@ -50,7 +50,7 @@ def test_what_a_try_meets_depends_on_seed_request_and_number_only(ask):
         with ScriptedServer(faults=PLAN, seed=seed) as server:
             met: dict[int, list[str]] = {i: [] for i in range(10)}
             for i in order:
-                met[i].append(server.ask(ask(str(i)))[1])
+                met[i].append(server.take(ask(str(i))).fault)
             return met
 
     forward = [i for _ in range(6) for i in range(10)]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from letters import Letters, make_model
 
+from modelgraft.core.errors import ConfigError
 from modelgraft.language.endpoints.exchange import Failure, Reply, Request, TokenLogprob
 from modelgraft.methods.judge.data import Candidate, Item
 from modelgraft.methods.judge.judges.calls import Call, Verdict, failed, verdict_of
@@ -207,9 +208,10 @@ def test_listed_probabilities_are_read_at_the_first_word():
     assert found.content == pytest.approx(0) and found.position == pytest.approx(np.log(3))
 
 
-def test_an_endpoint_without_log_probabilities_is_said_so():
+def test_an_endpoint_without_log_probabilities_is_asked_once_and_said_so():
     reply = Reply(text="A", finish_reason="stop")
-    judge, _ = chat(reply, reply)
+    judge, asked = chat(reply, reply)
     judge.reader = "logprobs"
-    [found], verdicts = compare([pair("x", "y")], judge, PAIR)
-    assert found.winner is None and "no log-probabilities" in verdicts[0].meta["reason"]
+    with pytest.raises(ConfigError, match="listed none"):
+        compare([pair("x", "y")], judge, PAIR)
+    assert len(asked) == 1

@@ -18,8 +18,8 @@ from modelgraft.core.options import build, options
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import open_run
 from modelgraft.core.settings import Settings
+from modelgraft.language.score_heads import load_scores, save_scores
 from modelgraft.methods.tulu3.adapter.models import load_trainable
-from modelgraft.methods.tulu3.adapter.scores import load_scores, save_scores
 from modelgraft.methods.tulu3.card import CARD
 from modelgraft.methods.tulu3.config import LoraConfig
 from modelgraft.methods.tulu3.data import record_row, world_pairs, world_prompts

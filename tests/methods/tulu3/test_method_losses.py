@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from modelgraft.language.score_heads import init_score_head
 from modelgraft.methods.tulu3.method.preference import Side, preference_loss
-from modelgraft.methods.tulu3.method.reward import init_score_head, last_kept, reward_loss
+from modelgraft.methods.tulu3.method.reward import last_kept, reward_loss
 from modelgraft.methods.tulu3.method.sft import aggregate
 
 KINDS = ("dpo", "dpo_norm", "simpo", "wpo")

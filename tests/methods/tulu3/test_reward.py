@@ -15,7 +15,7 @@ from torch.nn.functional import logsigmoid
 from modelgraft.core.errors import InputError, Interrupted
 from modelgraft.core.results import Number
 from modelgraft.core.runs import open_run
-from modelgraft.methods.tulu3.adapter.scores import with_score_head
+from modelgraft.language.score_heads import with_score_head
 from modelgraft.methods.tulu3.config import PairOptim, RewardConfig
 from modelgraft.methods.tulu3.data import Pair, world_pairs
 from modelgraft.methods.tulu3.tiny import build_tokenizer

@@ -21,9 +21,9 @@ from safetensors.torch import load_file
 
 from modelgraft.core.errors import ConfigError, Interrupted, Partial
 from modelgraft.evaluation.intervals import Interval
+from modelgraft.language.score_heads import with_score_head
 from modelgraft.language.verify import Pool
 from modelgraft.methods.tulu3.adapter.models import attach
-from modelgraft.methods.tulu3.adapter.scores import with_score_head
 from modelgraft.methods.tulu3.config import LoraConfig, PpoConfig
 from modelgraft.methods.tulu3.tiny import build_tokenizer
 from modelgraft.methods.tulu3.train.rlvr.held_out import verified_rate

@@ -13,15 +13,9 @@ from rlvr_job import policy
 
 from modelgraft.core.errors import ConfigError, InputError, UnsupportedModel
 from modelgraft.language.packing import Sample, collate
+from modelgraft.language.score_heads import load_scores, save_scores, with_score_head
 from modelgraft.methods.tulu3.adapter.models import attach
-from modelgraft.methods.tulu3.adapter.scores import (
-    answer_scores,
-    load_scores,
-    make_critic,
-    save_scores,
-    token_values,
-    with_score_head,
-)
+from modelgraft.methods.tulu3.adapter.scores import answer_scores, make_critic, token_values
 from modelgraft.methods.tulu3.config import LoraConfig
 from modelgraft.methods.tulu3.tiny import build_tokenizer
 

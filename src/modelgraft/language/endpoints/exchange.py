@@ -137,8 +137,9 @@ class Reply:
     """An answer. None in a count, in `logprobs` or in `cost` (US dollars) means: not known.
 
     `finish_reason` is the endpoint's: `stop`, `length` (cut by max_tokens), `content_filter` and
-    others; a text is whole only after `stop`. `model` is what the endpoint says it ran. Two
-    replies are equal whatever time they took and wherever they came from.
+    others, or `refusal` of a model that says so apart; a text is whole only after `stop`. `model`
+    is what the endpoint says it ran. Two replies are equal whatever time they took and wherever
+    they came from.
     """
 
     text: str

@@ -176,8 +176,6 @@ class HttpModel:
     def _note(self, failure: CallFailed, is_last: bool) -> None:
         if failure.kind == "rate_limited":
             self._limiter.rate_limited()
-        elif failure.kind in ("server_error", "timeout"):
-            self._limiter.troubled()
         # A few items may fail for ever although the endpoint is well, so their tries count once.
         if failure.kind == "unreachable" or (failure.kind in _OUTAGE and is_last):
             self._breaker.failed(str(failure))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import math
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -17,8 +18,13 @@ _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 60.0
 # An endpoint that asks for a longer pause is asked again after this one.
 _LONGEST_ASKED_S = 600.0
-_CUT = 0.8
-_COOLDOWN_S = 15.0
+# The pace is looked at after this time and so many calls.
+_WINDOW_S = 2.0
+_FEWEST = 20
+# The share of refusals that is no reason to slow down, and how far above the strays' one is.
+_FEW = 0.05
+_MORE = 1.5
+_FASTER = 1.05
 _IN_A_ROW = 20
 _REST_S = 60.0
 
@@ -89,26 +95,42 @@ def _timestamp(date: str) -> float | None:
 
 
 class Limiter:
-    """At most so many calls at once; fewer after the endpoint says it is too fast.
+    """At most so many calls at once, begun no faster than the endpoint lets in.
 
-    A 429 cuts the number to 0.8 of it, once in 15 seconds; a full round of answers gives one call
-    back, and a server error cuts nothing but takes the place of one answer in that round. So both
-    a real limit and a constant share of stray refusals lead to a steady number, not to one call.
+    Above a few refusals the pace becomes what was let in over the last seconds. If that leaves
+    fewer refusals, the limit is real: the pace then grows by a twentieth at a time until refusals
+    come back. If it does not, they are strays that come at any pace, and slowing down for them
+    would only cost time: the old pace is taken again, and that share of refusals is put up with.
     """
 
     def __init__(self, most: int, clock: Clock) -> None:
         self.most = most
-        self.limit = float(most)
+        self.pace = math.inf  # calls begun in a second
         self._clock = clock
         self._busy = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._last_cut = -_COOLDOWN_S
-        self._num_errors = 0
+        self._next = -math.inf
+        self._begun = self._refused = 0
+        self._since = clock.now()
+        self._stray = 0.0
+        self._trial: tuple[float, float] | None = None  # the pace and refusals before a cut
 
     async def __aenter__(self) -> None:
-        if self._busy < int(self.limit) and not self._waiting:
+        if self._busy < self.most and not self._waiting:
             self._busy += 1
-            return
+        else:
+            await self._wait_for_place()
+        try:
+            await self._wait_for_turn()
+        except BaseException:
+            self._leave()
+            raise
+        self._begun += 1
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._leave()
+
+    async def _wait_for_place(self) -> None:
         place = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
         try:
@@ -120,12 +142,18 @@ class Limiter:
                 self._waiting.remove(place)
             raise
 
-    async def __aexit__(self, *exc: object) -> None:
-        self._leave()
+    async def _wait_for_turn(self) -> None:
+        if self.pace == math.inf:
+            return
+        now = self._clock.now()
+        turn = max(now, self._next)
+        self._next = turn + 1 / self.pace
+        if turn > now:
+            await self._clock.sleep(turn - now)
 
     def _leave(self) -> None:
         self._busy -= 1
-        while self._waiting and self._busy < int(self.limit):
+        while self._waiting and self._busy < self.most:
             place = self._waiting.popleft()
             if not place.done():
                 self._busy += 1
@@ -133,21 +161,38 @@ class Limiter:
 
     def answered(self) -> None:
         """Note an answer."""
-        if self._num_errors:
-            self._num_errors -= 1
-        else:
-            self.limit = min(self.limit + 1 / self.limit, self.most)
+        self._look()
 
     def rate_limited(self) -> None:
         """Note a 429."""
-        now = self._clock.now()
-        if now - self._last_cut >= _COOLDOWN_S:
-            self._last_cut = now
-            self.limit = max(self.limit * _CUT, 1.0)
+        self._refused += 1
+        self._look()
 
-    def troubled(self) -> None:
-        """Note a server error or a time-out."""
-        self._num_errors = min(self._num_errors + 1, self.most)
+    def _look(self) -> None:
+        """At the end of a window, change the pace by what came of its calls."""
+        now = self._clock.now()
+        seconds = now - self._since
+        if seconds < _WINDOW_S or self._begun < _FEWEST:
+            return
+        refused = min(self._refused / self._begun, 1.0)
+        let_in = max(self._begun - self._refused, 1) / seconds
+        if self._trial is not None:
+            self._end_trial(refused)
+        elif refused > max(_FEW, _MORE * self._stray):
+            self._trial = self.pace, refused
+            self.pace = let_in
+        elif self.pace < math.inf:
+            self.pace *= _FASTER
+        self._begun = self._refused = 0
+        self._since = now
+
+    def _end_trial(self, refused: float) -> None:
+        assert self._trial is not None
+        pace, before = self._trial
+        self._trial = None
+        if refused > before / 2:
+            self.pace = pace
+            self._stray = max(self._stray, refused)
 
 
 class Breaker:

@@ -19,7 +19,7 @@ _PERSONA = "Persona:"
 
 def echo(request: Request) -> Reply:
     """The last message, word for word."""
-    return _counted(request, last_text(request))
+    return counted(request, last_text(request))
 
 
 def choose(labels: Sequence[str], *, seed: int = 0) -> Rule:
@@ -41,7 +41,7 @@ def choose(labels: Sequence[str], *, seed: int = 0) -> Rule:
             chosen, logprobs[chosen], tuple(chosen.encode()), top[: request.top_logprobs]
         )
         asked = request.top_logprobs is not None
-        return _counted(request, chosen, (token,) if asked else None)
+        return counted(request, chosen, (token,) if asked else None)
 
     return answer
 
@@ -52,7 +52,7 @@ def persona(templates: Sequence[str], *, seed: int = 0) -> Rule:
     def answer(request: Request) -> Reply:
         lines = [line for line in last_text(request).splitlines() if line.startswith(_PERSONA)]
         who = lines[-1].removeprefix(_PERSONA).strip() if lines else "somebody"
-        return _counted(request, _random(request, seed).choice(templates).replace("{persona}", who))
+        return counted(request, _random(request, seed).choice(templates).replace("{persona}", who))
 
     return answer
 
@@ -65,7 +65,7 @@ def replay(answers: Mapping[str, Reply | str]) -> Rule:
         if text not in answers:
             raise InputError(f"no answer is recorded to {text[:80]!r}.")
         found = answers[text]
-        return found if isinstance(found, Reply) else _counted(request, found)
+        return found if isinstance(found, Reply) else counted(request, found)
 
     return answer
 
@@ -82,10 +82,10 @@ def _random(request: Request, seed: int) -> Random:
     return Random(rng_seed("rule", seed, request.key("")))
 
 
-def _counted(
+def counted(
     request: Request, text: str, logprobs: tuple[TokenLogprob, ...] | None = None
 ) -> Reply:
-    """A reply whose tokens are words, cut at the request's max_tokens."""
+    """The reply of this text: its tokens are words, and it is cut at the request's max_tokens."""
     words = text.split(" ")
     most = request.max_tokens
     is_cut = most is not None and len(words) > most

@@ -19,8 +19,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -36,6 +36,8 @@ from modelgraft.language.endpoints.wire import write_reply
 
 _MAX_BODY_BYTES = 64 * 2**20
 _DRIPS = 20
+_FAULTS = ("rate_limited", "server_error", "dropped", "slow", "cut", "empty", "renamed")
+MODEL = "scripted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,8 @@ class Faults:
 
     `rate_limited` is a 429 with Retry-After in either form, `dropped` ends the connection before
     or within the answer, `slow` takes `slow_s` seconds over it, `cut` is half a JSON text and
-    `empty` an answer without text or without a byte.
+    `empty` an answer without text or without a byte. A `renamed` answer is whole, and comes from a
+    model of another name.
     """
 
     rate_limited: float = 0.0
@@ -53,13 +56,14 @@ class Faults:
     slow: float = 0.0
     cut: float = 0.0
     empty: float = 0.0
+    renamed: float = 0.0
     retry_after_s: float = 1.0
     slow_s: float = 5.0
 
     def draw(self, random: Random) -> str:
         """The name of the fault for one try, or nothing."""
         place = random.random()
-        for name in ("rate_limited", "server_error", "dropped", "slow", "cut", "empty"):
+        for name in _FAULTS:
             place -= getattr(self, name)
             if place < 0:
                 return name
@@ -70,6 +74,9 @@ class ScriptedServer:
     """The endpoint on 127.0.0.1, served from a thread between enter and exit.
 
     `url` is its address without a model. Port 0 takes a free one. An answer takes `latency_s`.
+    Above `rate` requests in a second further ones get a 429. `log(row)` hears of every request as
+    its answer begins to leave: time, key, model, number of the try, status, fault, and whether the
+    answer is `whole`.
     """
 
     def __init__(
@@ -80,11 +87,15 @@ class ScriptedServer:
         latency_s: float = 0.0,
         seed: int = 0,
         port: int = 0,
+        rate: float | None = None,
+        log: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.rule = rule
         self.faults = faults or Faults()
         self.latency_s = latency_s
         self.seed = seed
+        self._gate = _Gate(rate) if rate else None
+        self._log = log
         self._lock = threading.Lock()
         self._asked: Counter[str] = Counter()
         self._answered: Counter[str] = Counter()
@@ -98,31 +109,77 @@ class ScriptedServer:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self.stop()
 
     def serve_forever(self) -> None:
         """Serve in this thread until the process ends."""
         self._server.serve_forever()
+
+    def stop(self) -> None:
+        """Stop serving and close the port; from another thread than the one that serves."""
+        self._server.shutdown()
+        self._server.server_close()
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """By the key of each request (`Request.key`): how often it was asked and answered."""
         with self._lock:
             return {key: (num, self._answered[key]) for key, num in self._asked.items()}
 
-    def ask(self, request: Request) -> tuple[Reply, str, Random]:
-        """The answer to a request, the fault that this try meets, and its random numbers."""
+    def take(self, request: Request) -> Try:
+        """This try of a request: the fault that it meets, and its random numbers."""
         key = request.key("")
         with self._lock:
             self._asked[key] += 1
-            attempt = self._asked[key]
-        random = Random(rng_seed("fault", self.seed, key, attempt))
-        return self.rule(request), self.faults.draw(random), random
+            number = self._asked[key]
+            wait_s = self._gate.wait_s() if self._gate else 0.0
+        random = Random(rng_seed("fault", self.seed, key, number))
+        fault = "over_rate" if wait_s else self.faults.draw(random)
+        return Try(request, key, number, fault, random, wait_s)
 
-    def note_answered(self, request: Request) -> None:
+    def note(self, one: Try, status: int, *, whole: bool = False) -> None:
+        """Tell the log how a try ends."""
+        if self._log is not None:
+            row = {"time": round(time.time(), 3), "key": one.key, "model": one.request.model}
+            end = {"try": one.number, "status": status, "fault": one.fault, "whole": whole}
+            with self._lock:
+                self._log(row | end)
+
+    def note_answered(self, one: Try) -> None:
         """Count an answer that left whole."""
         with self._lock:
-            self._answered[request.key("")] += 1
+            self._answered[one.key] += 1
+
+
+@dataclass(frozen=True)
+class Try:
+    """One try of a request, by its key and number."""
+
+    request: Request
+    key: str
+    number: int
+    fault: str
+    random: Random
+    wait_s: float = 0.0
+
+
+class _Gate:
+    """Lets so many requests a second pass, up to a tenth of a second's worth at once."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._most = max(1.0, rate / 10)
+        self._left = self._most
+        self._last = time.monotonic()
+
+    def wait_s(self) -> float:
+        """0 for a request that passes, else the seconds until one more would."""
+        now = time.monotonic()
+        self._left = min(self._most, self._left + (now - self._last) * self._rate)
+        self._last = now
+        if self._left >= 1:
+            self._left -= 1
+            return 0.0
+        return (1 - self._left) / self._rate
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -150,9 +207,12 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def do_GET(self) -> None:
-        if self.path != "/v1/counts":
-            return self._refuse(404, f"no such path: {self.path}")
-        return self._send(200, json.dumps(self.script.counts()).encode())
+        if self.path == "/v1/counts":
+            return self._send(200, json.dumps(self.script.counts()).encode())
+        if self.path == "/v1/models":
+            models = [{"id": MODEL, "object": "model", "created": 0, "owned_by": "modelgraft"}]
+            return self._send(200, json.dumps({"object": "list", "data": models}).encode())
+        return self._refuse(404, f"no such path: {self.path}")
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
@@ -163,30 +223,41 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path != "/v1/chat/completions":
             return self._refuse(404, f"no such path: {self.path}")
         try:
-            request = Request.from_body(json.loads(body))
-            reply, fault, random = self.script.ask(request)
+            one = self.script.take(Request.from_body(json.loads(body)))
+            reply = self.script.rule(one.request)
         except (ValueError, LookupError, TypeError, RecursionError, ModelgraftError) as error:
             return self._refuse(400, f"{type(error).__name__}: {error}")
+        if one.fault == "over_rate":
+            self.script.note(one, 429)
+            later = {"Retry-After": f"{one.wait_s:.3f}"}
+            return self._refuse(429, "too many requests in a second", later)
         time.sleep(self.script.latency_s)
-        if fault in ("rate_limited", "server_error"):
-            return self._fail(fault, random)
-        return self._answer(request, reply, fault, random)
+        if one.fault in ("rate_limited", "server_error"):
+            return self._fail(one)
+        return self._answer(one, reply)
 
-    def _fail(self, fault: str, random: Random) -> None:
-        if fault == "server_error":
-            return self._refuse(random.choice((500, 502, 503)), "the server is out of order")
+    def _fail(self, one: Try) -> None:
+        if one.fault == "server_error":
+            status = one.random.choice((500, 502, 503))
+            self.script.note(one, status)
+            return self._refuse(status, "the server is out of order")
         seconds = self.script.faults.retry_after_s
         later = formatdate(time.time() + seconds, usegmt=True)
-        value = random.choice((f"{seconds:g}", later))
+        value = one.random.choice((f"{seconds:g}", later))
+        self.script.note(one, 429)
         return self._refuse(429, "too many requests", {"Retry-After": value})
 
-    def _answer(self, request: Request, reply: Reply, fault: str, random: Random) -> None:
-        whole = write_reply(reply, request.model)
+    def _answer(self, one: Try, reply: Reply) -> None:
+        model, fault, random = one.request.model, one.fault, one.random
+        whole = write_reply(reply, model)
         body = whole
         if fault == "cut":
             body = whole[: len(whole) // 2]
         elif fault == "empty":
-            body = random.choice((b"", write_reply(Reply(text=""), request.model)))
+            body = random.choice((b"", write_reply(Reply(text=""), model)))
+        elif fault == "renamed":
+            body = whole = write_reply(replace(reply, model=f"{model}-moved"), model)
+        self.script.note(one, 200, whole=body is whole and fault != "dropped")
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -204,7 +275,7 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(self.script.faults.slow_s / _DRIPS)
             self.wfile.write(body[start : start + step])
         if body is whole:
-            self.script.note_answered(request)
+            self.script.note_answered(one)
 
     def _refuse(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
         self._send(status, json.dumps({"error": {"message": message}}).encode(), headers)

@@ -39,9 +39,12 @@ def _reply(data: Any) -> Reply:
     usage = data.get("usage") or {}
     details = usage.get("prompt_tokens_details") or {}
     logprobs = (choice.get("logprobs") or {}).get("content")
+    text = _text(message.get("content"))
+    # A refusal has a field of its own, and is said to have ended as any other answer.
+    is_refusal = not text and _text(message.get("refusal"))
     return Reply(
-        text=_text(message.get("content")),
-        finish_reason=_text(choice.get("finish_reason")),
+        text=text,
+        finish_reason="refusal" if is_refusal else _text(choice.get("finish_reason")),
         reasoning=_text(message.get("reasoning_content") or message.get("reasoning")),
         logprobs=None if logprobs is None else tuple(_token(token) for token in logprobs),
         prompt_tokens=_count(usage.get("prompt_tokens")),

@@ -2,106 +2,215 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 
 from modelgraft.core.errors import ConfigError
-from modelgraft.core.files import dump_json, write_atomic
+from modelgraft.core.files import dump_json, write_atomic, write_json
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.evaluation.intervals import bootstrap_mean, wilson
 from modelgraft.evaluation.plan import ReproduceConfig
 from modelgraft.evaluation.reproduction import reproduce as reproduce_experiments
-from modelgraft.language.endpoints.store import CallStore
 from modelgraft.methods.judge import judging, ranking
+from modelgraft.methods.judge.agreeing import agree
 from modelgraft.methods.judge.audit import audit_pairs
+from modelgraft.methods.judge.benching import bench
+from modelgraft.methods.judge.calibrating import calibrate
+from modelgraft.methods.judge.calibrator import identity_of, load_calibrator
+from modelgraft.methods.judge.cascading import cascade
 from modelgraft.methods.judge.config import (
     AuditConfig,
     CompareConfig,
+    ListRanker,
     RankConfig,
+    Ranker,
     ScoreConfig,
     SelectConfig,
 )
 from modelgraft.methods.judge.data import Item
-from modelgraft.methods.judge.judges.calls import Verdict
-from modelgraft.methods.judge.judging import TIE, Judgment
-from modelgraft.methods.judge.opening import asking_of, items_of, open_judge
+from modelgraft.methods.judge.drafts import Ask, with_steps
+from modelgraft.methods.judge.judges.calls import Judge
+from modelgraft.methods.judge.judges.recorded import IDENTITY
+from modelgraft.methods.judge.judging import TIE, Asking
+from modelgraft.methods.judge.listing import rank_lists
+from modelgraft.methods.judge.opening import (
+    asker_of,
+    asking_of,
+    items_of,
+    open_judge,
+    store_of,
+    with_references,
+)
 from modelgraft.methods.judge.probes.attacks import ATTACKS
 from modelgraft.methods.judge.probes.transforms import PROBES
 from modelgraft.methods.judge.ranking import Ranked
+from modelgraft.methods.judge.rubric import read_rubric, write_rubric
+from modelgraft.methods.judge.scoring import (
+    Scored,
+    read_graph,
+    score_checklist,
+    score_claims,
+    score_criteria,
+    score_graph,
+)
+from modelgraft.methods.judge.serving import serve
+from modelgraft.methods.judge.summaries import (
+    abstention_numbers,
+    agreement_numbers,
+    failure_numbers,
+    order_numbers,
+    percent,
+    unanswered,
+    write_judgments,
+    write_rows,
+)
+from modelgraft.methods.judge.synthesising import synthesise
 
-STORE = "calls.sqlite"
+__all__ = [
+    "agree",
+    "audit",
+    "bench",
+    "calibrate",
+    "cascade",
+    "compare",
+    "rank",
+    "reproduce",
+    "score",
+    "select",
+    "serve",
+    "synthesise",
+]
 
 
 def score(config: ScoreConfig, run: Run) -> Result:
     """Score every candidate by itself."""
     asking = asking_of(config, "point")
     items = items_of(config, run, at_least=1)
-    with CallStore(run.folder / STORE) as store:
+    with store_of(config, run) as store:
+        ask = asker_of(config, run, store)
+        items = with_references(config, run, items, ask)
         judge = open_judge(config, run, store)
-        judgments, verdicts = judging.score(
-            items, judge, asking, reading=config.reading, pooling=config.pooling
-        )
+        scored = _scored(config, run, items, judge, asking, ask)
+    judgments, verdicts = scored.judgments, scored.verdicts
+    if scored.parts:
+        write_rows(run, "parts", scored.parts, "What each candidate's score is made of")
     write_judgments(run, judgments, verdicts)
     values = [value for one in judgments for value in one.scores.values()]
     found = bootstrap_mean(np.array(values)) if values else None
     numbers = [
         Number("candidates", sum(len(one.candidates) for one in items)),
         *([Number("mean score", found.value, found.low, found.high, found.n)] if found else []),
-        *_agreement(judgments),
-        *_failures(verdicts),
+        *agreement_numbers(judgments),
+        *failure_numbers(verdicts),
     ]
-    return Result(tuple(numbers))
+    return Result(tuple(numbers), partial=unanswered(verdicts))
+
+
+def _scored(
+    config: ScoreConfig, run: Run, items: list[Item], judge: Judge, asking: Asking, ask: Ask
+) -> Scored:
+    """The scores in the way that the options ask for."""
+    if (config.by != "rubric" or config.criteria) and asking.template.labels:
+        raise ConfigError(
+            "template",
+            f"--template {asking.template.name} has labels of its own, and here each question "
+            "has its labels.\n  Use a template without, such as point.",
+        )
+    if config.graph is not None:
+        return score_graph(items, judge, asking, read_graph(config.graph))
+    if config.by == "checklist":
+        return score_checklist(
+            items, judge, asking, ask, num=config.questions,
+            reading=config.reading, pooling=config.pooling,
+        )  # fmt: skip
+    if config.by == "claims":
+        return score_claims(items, judge, asking, ask, reading=config.reading)
+    criteria = [read_rubric(name) for name in config.criteria] or [asking.rubric]
+    if config.steps:
+        criteria = [with_steps(one, ask) for one in criteria]
+        for one in criteria:
+            write_rubric(run.add("text", f"{one.name}.json", "A rubric with its steps"), one)
+    if config.criteria:
+        return score_criteria(
+            items, judge, asking, criteria, reading=config.reading, pooling=config.pooling
+        )
+    found = judging.score(
+        items, judge, replace(asking, rubric=criteria[0]), reading=config.reading,
+        pooling=config.pooling,
+    )  # fmt: skip
+    return Scored(*found, [])
 
 
 def compare(config: CompareConfig, run: Run) -> Result:
     """Say which of two candidates is better, and what the order they are shown in does."""
     asking = asking_of(config, "pair")
-    items = [one for one in items_of(config, run, at_least=2) if len(one.candidates) == 2]
-    with CallStore(run.folder / STORE) as store:
+    stored = load_calibrator(config.calibrator) if config.calibrator else None
+    items = items_of(config, run, at_least=2, at_most=2)
+    with store_of(config, run) as store:
+        items = with_references(config, run, items, asker_of(config, run, store))
         judge = open_judge(config, run, store)
+        identity = identity_of(config, judge, asking)
+        prior = config.prior
+        if stored is not None:
+            stored.check(identity, config.calibrator)
+            prior = stored.prior
         judgments, verdicts = judging.compare(
-            items, judge, asking, swap=config.swap, prior=config.prior, seed=run.seed
+            items, judge, asking, swap=config.swap, prior=prior, seed=run.seed
         )
+    if stored is not None:
+        judgments = stored.apply(judgments, config.swap)
     write_judgments(run, judgments, verdicts)
-    numbers = [Number("pairs", len(items)), *_agreement(judgments), *_order(judgments)]
-    return Result((*numbers, *_failures(verdicts)))
+    write_json(run.add("text", IDENTITY, "Who judged, and how it was asked"), identity.as_dict())
+    numbers = [
+        Number("pairs", len(items)),
+        *agreement_numbers(judgments),
+        *abstention_numbers(judgments),
+        *order_numbers(judgments),
+    ]
+    return Result((*numbers, *failure_numbers(verdicts)), partial=unanswered(verdicts))
 
 
 def rank(config: RankConfig, run: Run) -> Result:
     """Rank the candidates of each item, the best first."""
-    asking = asking_of(config, "pair")
+    asking = asking_of(config, "list" if config.shows_lists else "pair")
     items = items_of(config, run, at_least=2)
-    with CallStore(run.folder / STORE) as store:
+    with store_of(config, run) as store:
         judge = open_judge(config, run, store)
-        rankings, verdicts = ranking.rank(
-            items,
-            judge,
-            asking,
-            config.by,
-            swap=config.swap,
-            budget=config.budget,
-            top=config.top,
-            seed=run.seed,
-        )
-    _write(run, "rankings", rankings, "The candidates of each item, the best first")
-    _write(run, "verdicts", verdicts, "One row for each look of the judge")
-    return Result((*_comparisons(items, rankings), *_failures(verdicts)))
+        if config.shows_lists:
+            by = cast("ListRanker", config.by)
+            rankings, verdicts = rank_lists(items, judge, asking, by, top=config.top, seed=run.seed)
+        else:
+            rankings, verdicts = ranking.rank(
+                items,
+                judge,
+                asking,
+                cast("Ranker", config.by),
+                swap=config.swap,
+                budget=config.budget,
+                top=config.top,
+                seed=run.seed,
+            )
+    write_rows(run, "rankings", rankings, "The candidates of each item, the best first")
+    write_rows(run, "verdicts", verdicts, "One row for each look of the judge")
+    what = "lists shown" if config.shows_lists else "pairs compared"
+    numbers = (*_comparisons(items, rankings, what), *failure_numbers(verdicts))
+    return Result(numbers, partial=unanswered(verdicts))
 
 
 def select(config: SelectConfig, run: Run) -> Result:
     """Keep the best candidate of each item."""
     items = items_of(config, run, at_least=1)
     asking = asking_of(config, "point" if config.by == "score" else "pair")
-    with CallStore(run.folder / STORE) as store:
+    with store_of(config, run) as store:
         judge = open_judge(config, run, store)
         if config.by == "score":
             judgments, verdicts = judging.score(items, judge, asking)
             chosen = {one.item: one.winner for one in judgments}
-            numbers = _agreement(judgments)
+            numbers = agreement_numbers(judgments)
         else:
             rankings, verdicts = ranking.rank(
                 items, judge, asking, config.by, swap=config.swap, seed=run.seed
@@ -111,8 +220,8 @@ def select(config: SelectConfig, run: Run) -> Result:
     path = run.add("text", "selected.jsonl", "The best candidate of each item")
     rows = [_selected(item, chosen[item.id]) for item in items]
     write_atomic(path, "".join(dump_json(row) + "\n" for row in rows if row is not None))
-    _write(run, "verdicts", verdicts, "One row for each look of the judge")
-    return Result((*numbers, *_failures(verdicts)))
+    write_rows(run, "verdicts", verdicts, "One row for each look of the judge")
+    return Result((*numbers, *failure_numbers(verdicts)), partial=unanswered(verdicts))
 
 
 def audit(config: AuditConfig, run: Run) -> Result:
@@ -120,13 +229,17 @@ def audit(config: AuditConfig, run: Run) -> Result:
     _check_names("probes", config.probes, PROBES)
     _check_names("attacks", config.attacks, ATTACKS)
     asking = asking_of(config, "pair")
-    items = [one for one in items_of(config, run, at_least=2) if len(one.candidates) == 2]
-    with CallStore(run.folder / STORE) as store:
+    items = items_of(config, run, at_least=2, at_most=2)
+    with store_of(config, run) as store:
         judge = open_judge(config, run, store)
         found = audit_pairs(items, judge, asking, run, probes=config.probes, attacks=config.attacks)
     write_judgments(run, found.judgments, found.verdicts)
-    numbers = [Number("pairs", len(items)), *_agreement(found.judgments), *found.numbers]
-    return Result((*numbers, *_failures(found.verdicts)), remarks=tuple(found.remarks))
+    numbers = [Number("pairs", len(items)), *agreement_numbers(found.judgments), *found.numbers]
+    return Result(
+        (*numbers, *failure_numbers(found.verdicts)),
+        remarks=tuple(found.remarks),
+        partial=unanswered(found.verdicts),
+    )
 
 
 def reproduce(config: ReproduceConfig, run: Run) -> Result:
@@ -158,8 +271,10 @@ def _selected(item: Item, winner: str | None) -> dict[str, Any] | None:
     return {"id": item.id, "instruction": item.instruction, "chosen": best.id, "text": best.text}
 
 
-def _comparisons(items: Sequence[Item], rankings: Sequence[Ranked]) -> list[Number]:
-    """How many pairs were compared, and how often the labelled candidate came first."""
+def _comparisons(
+    items: Sequence[Item], rankings: Sequence[Ranked], what: str = "pairs compared"
+) -> list[Number]:
+    """How much the judge was shown, and how often the labelled candidate came first."""
     every = sum(len(one.candidates) * (len(one.candidates) - 1) // 2 for one in items)
     known = [
         (item.label, one.order[0])
@@ -168,72 +283,14 @@ def _comparisons(items: Sequence[Item], rankings: Sequence[Ranked]) -> list[Numb
     ]
     numbers = [
         Number("items", len(items)),
-        Number("pairs compared", sum(one.num_compared for one in rankings), baseline=float(every),
+        Number(what, sum(one.num_compared for one in rankings), baseline=float(every),
                better="lower"),
-        Number("pairs without a verdict", sum(one.num_open for one in rankings), better="lower"),
+        Number("of these without a verdict", sum(one.num_open for one in rankings),
+               better="lower"),
     ]  # fmt: skip
     if known:
         share = wilson(sum(label == first for label, first in known), len(known))
-        bounds = _percent(share.low), _percent(share.high)
+        bounds = percent(share.low), percent(share.high)
         name = "the labelled one comes first"
         numbers.append(Number(name, 100 * share.value, *bounds, share.n, unit="%"))
     return numbers
-
-
-def write_judgments(run: Run, judgments: Sequence[Judgment], verdicts: Sequence[Verdict]) -> None:
-    """Both as JSONL artefacts."""
-    _write(run, "judgments", judgments, "One row for each item")
-    _write(run, "verdicts", verdicts, "One row for each look of the judge")
-
-
-def _write(run: Run, name: str, rows: Sequence[Any], caption: str) -> None:
-    path = run.add("text", f"{name}.jsonl", caption)
-    write_atomic(path, "".join(dump_json(one.as_row()) + "\n" for one in rows))
-
-
-def _agreement(judgments: Sequence[Judgment]) -> list[Number]:
-    """How often the winner is the labelled one, ties and missing verdicts wrong."""
-    known = [one for one in judgments if isinstance(one.label, str) and one.label != TIE]
-    if not known:
-        return []
-    decided = [one for one in known if one.winner is not None]
-    right = wilson(sum(one.is_right or False for one in decided), max(1, len(decided)))
-    return [
-        Number("agrees with the label", 100 * right.value, _percent(right.low),
-               _percent(right.high), len(decided), unit="%", baseline=50.0),
-        Number("labelled items without a verdict", len(known) - len(decided), better="lower"),
-    ]  # fmt: skip
-
-
-def _order(judgments: Sequence[Judgment]) -> list[Number]:
-    """What both orders say: consistency, and what the first slot gains."""
-    both = [one for one in judgments if one.is_consistent is not None]
-    numbers = []
-    if both:
-        share = wilson(sum(one.is_consistent or False for one in both), len(both))
-        numbers.append(Number("both orders agree", 100 * share.value, _percent(share.low),
-                              _percent(share.high), share.n, unit="%"))  # fmt: skip
-    gains = [one.position for one in both if one.position is not None]
-    if gains:
-        found = bootstrap_mean(np.array(gains))
-        numbers.append(Number("gain of the first slot", found.value, found.low, found.high,
-                              found.n, unit="nats", baseline=0.0))  # fmt: skip
-    return numbers
-
-
-def _failures(verdicts: Sequence[Verdict]) -> list[Number]:
-    """Verdicts that were not ok, by status, and the mean mass of the labels."""
-    failed: Counter[str] = Counter(one.status for one in verdicts if one.status != "ok")
-    numbers = [
-        Number("verdicts", len(verdicts)),
-        Number("verdicts that failed", failed.total(), n=len(verdicts), better="lower"),
-        *(Number(f"failed: {name}", num, better="lower") for name, num in sorted(failed.items())),
-    ]
-    masses: list[Any] = [one.mass for one in verdicts if one.mass is not None]
-    if masses:
-        numbers.append(Number("probability on the labels", float(np.mean(masses)), n=len(masses)))
-    return numbers
-
-
-def _percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share

@@ -3,18 +3,28 @@
 from modelgraft.core.card import Action, Card
 from modelgraft.evaluation.plan import ReproduceConfig
 from modelgraft.methods.judge.config import (
+    AgreeConfig,
     AuditConfig,
+    BenchConfig,
+    CalibrateConfig,
+    CascadeConfig,
     CompareConfig,
     RankConfig,
     ScoreConfig,
     SelectConfig,
+    ServeConfig,
+    SynthesiseConfig,
 )
 
 _ACTIONS = "modelgraft.methods.judge.actions"
 
 
-def _action(name: str, help: str, config: type) -> Action:
-    return Action(name, help, config, f"{_ACTIONS}:{name}")
+_ESTIMATES = "modelgraft.methods.judge.estimates"
+
+
+def _action(name: str, help: str, config: type, *, estimate: bool = False) -> Action:
+    told = f"{_ESTIMATES}:estimate_{name}" if estimate else None
+    return Action(name, help, config, f"{_ACTIONS}:{name}", estimate=told)
 
 
 CARD = Card(
@@ -25,11 +35,21 @@ CARD = Card(
     tags=("language", "evaluation"),
     extras=("hf", "llm"),
     actions=(
-        _action("score", "Score every candidate by itself.", ScoreConfig),
-        _action("compare", "Say which of two candidates is better.", CompareConfig),
-        _action("rank", "Rank the candidates of each item.", RankConfig),
-        _action("select", "Keep the best candidate of each item.", SelectConfig),
-        _action("audit", "Measure a judge before its verdicts are used.", AuditConfig),
+        _action("score", "Score every candidate by itself.", ScoreConfig, estimate=True),
+        _action("compare", "Say which of two candidates is better.", CompareConfig, estimate=True),
+        _action("rank", "Rank the candidates of each item.", RankConfig, estimate=True),
+        _action("select", "Keep the best candidate of each item.", SelectConfig, estimate=True),
+        _action(
+            "audit", "Measure a judge before its verdicts are used.", AuditConfig, estimate=True
+        ),
+        _action("calibrate", "Learn which verdicts may stand, from labels.", CalibrateConfig),
+        _action("cascade", "Answer by the cheapest judge that is sure enough.", CascadeConfig),
+        _action("bench", "Judge a public benchmark by its own rule.", BenchConfig),
+        _action("synthesise", "Make labelled pairs by construction.", SynthesiseConfig),
+        _action(
+            "serve", "A judge of known behaviour behind a URL, to prove things on.", ServeConfig
+        ),
+        _action("agree", "Hold judges to people, to each other and to their past.", AgreeConfig),
         _action(
             "reproduce",
             "Repeat the survey's claims at this scale and print what holds.",

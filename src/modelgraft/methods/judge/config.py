@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.options import opt
@@ -12,22 +12,53 @@ from modelgraft.language.endpoints.config import EndpointOptions
 
 Reader = Literal["auto", "choice", "likelihood", "logprobs", "written"]
 Swap = Literal["average", "consensus", "score", "random", "none"]
+CalibratorName = Literal["auto", "temperature", "platt", "isotonic", "beta"]
 Ranker = Literal["all_pairs", "merge_sort", "beam", "swiss", "active", "sliding", "knock_out"]
+ListRanker = Literal["windows", "permutations", "sets"]
+LIST_RANKERS: tuple[str, ...] = get_args(ListRanker)
 OnError = Literal["raise", "skip"]
+Export = Literal["dpo", "reward", "kto", "sft", "alpaca_eval", "csv"]
+BenchFormat = Literal[
+    "auto",
+    "judge_bench",
+    "llm_bar",
+    "bias_bench",
+    "mt_bench",
+    "mt_bench_pairs",
+    "fair_eval",
+    "panda_lm",
+    "auto_j",
+    "prometheus_scores",
+    "prometheus_pairs",
+    "alpaca_eval",
+    "arena_hard",
+    "selective",
+    "summ_eval",
+    "judge_deceiver",
+    "reward_bench",
+    "reward_bench_2",
+]
+Way = Literal[
+    "wrong_number",
+    "wrong_fact",
+    "dropped_sentence",
+    "dropped_constraint",
+    "off_topic",
+    "shuffled",
+    "length_contrast",
+    "empty_answer",
+    "empty_input",
+    "nested",
+]
+BoardFormat = Literal["auto", "items", "battles", "alpaca_eval", "arena_hard"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgeOptions(EndpointOptions):
-    """Who judges, by what, and how its verdict is read."""
+class AskingOptions(EndpointOptions):
+    """What is judged, by which rubric, and how it is put to whoever judges."""
 
     items: Path | None = opt(
         None, "Items with their candidates, .jsonl; none is the embedded world.", positional=True
-    )
-    judge: str = opt("tiny:smollm", "The judging model: a name, a folder, or URL#MODEL.")
-    read: Reader = opt(
-        "auto",
-        "How: choice (label probabilities of a local model), likelihood, logprobs (those an "
-        "endpoint lists), written (its text); auto is choice, and written behind a URL.",
     )
     rubric: str = opt("overall", "A shipped rubric, or a file of your own.")
     template: str = opt("", "A shipped template, or a file; empty is one that fits.")
@@ -39,6 +70,31 @@ class JudgeOptions(EndpointOptions):
     max_new_tokens: int = opt(512, "Longest written verdict.", min=1, unit="tokens")
     num: int | None = opt(None, "Items to use at most; of the embedded world 20 a category.", min=1)
     on_error: OnError = opt("skip", "What a bad row does: raise ends the run, skip leaves it out.")
+    store: Path | None = opt(
+        None,
+        "A file with the answers of models, shared by runs; none is a file of the run's own.",
+        written=True,
+    )
+    overflow: Literal["error", "truncate"] = opt(
+        "error",
+        "A prompt longer than a local judge's context: error counts it as failed, truncate cuts "
+        "all candidates in the middle to one length.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeOptions(AskingOptions):
+    """Who judges, by what, and how its verdict is read."""
+
+    judge: str = opt("tiny:smollm", "The judging model: a name, a folder, or URL#MODEL.")
+    read: Reader = opt(
+        "auto",
+        "How: choice (label probabilities of a local model), likelihood, logprobs (those an "
+        "endpoint lists), written (its text); auto is choice, and written behind a URL.",
+    )
+    reference: Literal["given", "own"] = opt(
+        "given", "own: the judge answers first, before it sees a candidate, and compares with that."
+    )
 
     def __post_init__(self) -> None:
         is_url = "://" in self.judge
@@ -47,6 +103,12 @@ class JudgeOptions(EndpointOptions):
                 "read",
                 f"--read {self.read} needs a model on this machine, and {self.judge} is behind a "
                 "URL.\n  Use --read written, or --read logprobs where the endpoint lists them.",
+            )
+        if self.overflow == "truncate" and self.how in ("written", "logprobs"):
+            raise ConfigError(
+                "overflow",
+                f"--overflow truncate: how much fits is known where a model on this machine is "
+                f"read by choice or likelihood, and this one is read by {self.how}.",
             )
         if self.samples > 1 and not (self.temperature and self.how in ("written",)):
             raise ConfigError(
@@ -64,6 +126,53 @@ class JudgeOptions(EndpointOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class JudgesOptions(AskingOptions):
+    """Several judges, put to the same items by the same rubric."""
+
+    judges: tuple[str, ...] = opt(
+        ("tiny:smollm@likelihood", "tiny:smollm@choice"),
+        "The judges, each MODEL or MODEL@READER with a reader of --read.",
+    )
+
+    def __post_init__(self) -> None:
+        if len(set(self.members)) < len(self.members):
+            raise ConfigError("judges", "--judges: one is named twice; name each once.")
+
+    @property
+    def members(self) -> tuple[JudgeOptions, ...]:
+        """The options of each judge; several samples are drawn of written verdicts alone."""
+        names = [one.strip() for text in self.judges for one in text.split(",") if one.strip()]
+        return tuple(self._member(name) for name in names)
+
+    def _member(self, name: str) -> JudgeOptions:
+        judge, mark, read = name.rpartition("@")
+        if not mark or read not in get_args(Reader):  # a revision on the hub has an @ too
+            judge, read = name, "auto"
+        shared = {one.name: getattr(self, one.name) for one in fields(AskingOptions)}
+        if (read == "auto" and "://" not in judge) or read not in ("auto", "written"):
+            shared |= {"samples": 1}
+        return JudgeOptions(judge=judge, read=cast("Reader", read), **shared)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(JudgeOptions):
+    """What verdicts are written as beside the judgments."""
+
+    export: tuple[Export, ...] = opt(
+        (), "Files to write as well: training data (dpo, reward, kto, sft), annotations, a table."
+    )
+    min_margin_quantile: float = opt(
+        0.0,
+        "Preferences of the smallest margins that exports leave out, as a share.",
+        min=0,
+        max=0.99,
+    )
+    match_lengths: bool = opt(
+        False, "Export as many preferences for the longer answer as for the shorter one."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoreConfig(JudgeOptions):
     """Score every candidate by itself."""
 
@@ -71,32 +180,87 @@ class ScoreConfig(JudgeOptions):
         "expectation", "The mean over the labels' probabilities (G-Eval), or the likeliest label."
     )
     pooling: Literal["mean", "median", "mode"] = opt("mean", "How several samples become one.")
+    by: Literal["rubric", "checklist", "claims", "graph"] = opt(
+        "rubric",
+        "What is asked: the rubric, questions the judge writes for each instruction, the claims "
+        "of each candidate, or the questions of --graph.",
+    )
+    criteria: tuple[str, ...] = opt(
+        (), "Rubrics whose weighted mean is the score; none is --rubric alone."
+    )
+    steps: bool = opt(False, "Have the judge write steps into the rubric first (G-Eval).")
+    questions: int = opt(5, "Questions of a checklist.", min=1, advanced=True)
+    graph: Path | None = opt(None, "A decision graph, .yaml: questions, and where answers lead.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.by == "graph") != (self.graph is not None):
+            raise ConfigError("graph", "--by graph and --graph FILE go together.")
+        if self.by != "rubric" and (self.criteria or self.steps):
+            raise ConfigError(
+                "by", f"--by {self.by} asks its own questions, without --criteria and --steps."
+            )
+        if self.how == "likelihood" and (self.by != "rubric" or self.criteria or self.steps):
+            raise ConfigError(
+                "read", "--read likelihood reads no answer to a question: use choice or written."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareConfig(JudgeOptions):
+class CompareConfig(ExportOptions):
     """Say which of two candidates is better."""
 
     swap: Swap = opt("average", "What both orders come to; none and random read one.")
     prior: float = opt(
         0.0, "What the first slot gains, for policies of one order.", unit="nats", advanced=True
     )
+    calibrator: Path | None = opt(
+        None, "A calibrator.json of calibrate: its prior, probabilities and threshold are applied."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.calibrator is None:
+            return
+        if self.swap in ("consensus", "score"):
+            raise ConfigError(
+                "swap",
+                f"--swap {self.swap}: --calibrator was fitted to the mean of both orders and to "
+                "one order.\n  Use --swap average, random or none.",
+            )
+        if self.prior:
+            raise ConfigError("prior", "--prior: --calibrator brings its own; leave one of them.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RankConfig(JudgeOptions):
+class RankConfig(ExportOptions):
     """Rank the candidates of each item, the best first."""
 
-    by: Ranker = opt("all_pairs", "How comparisons are chosen.")
+    by: Literal[Ranker, ListRanker] = opt(
+        "all_pairs",
+        "How comparisons are chosen; windows (RankGPT), permutations and sets show lists.",
+    )
     swap: Swap = opt("average", "What both orders of a comparison come to.")
     budget: int | None = opt(
         None, "Comparisons of an item at most, for active; none is 30 % of all.", min=1
     )
     top: int | None = opt(None, "How many of the best are wanted; none is all.", min=1)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.shows_lists and self.how == "likelihood":
+            raise ConfigError(
+                "by", f"--by {self.by} shows lists, and a likelihood is that of one candidate."
+            )
+
+    @property
+    def shows_lists(self) -> bool:
+        """Whether the judge looks at more than two candidates at once."""
+        return self.by in LIST_RANKERS
+
 
 @dataclass(frozen=True, kw_only=True)
-class SelectConfig(JudgeOptions):
+class SelectConfig(ExportOptions):
     """Keep the best candidate of each item."""
 
     by: Literal["score", "knock_out", "all_pairs"] = opt("knock_out", "How it is found.")
@@ -113,3 +277,183 @@ class AuditConfig(JudgeOptions):
     attacks: tuple[str, ...] = opt(
         ("naive plea", "fake completion", "constant answer"), "Attacks by the worse answer."
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateConfig(JudgeOptions):
+    """Fit what a judge's verdicts are worth, on items that people labelled."""
+
+    run: Path | None = opt(
+        None,
+        "A finished run of compare or calibrate in both orders, whose verdicts are taken: judge "
+        "and items are its own, labels those of ITEMS if it is given.",
+    )
+    calibrator: CalibratorName = opt(
+        "auto", "The map of confidences; auto is the one of the least cross-fitted NLL."
+    )
+    folds: int = opt(5, "Parts that maps are cross-fitted over.", min=2, advanced=True)
+    agreement: float | None = opt(
+        None, "Certify verdicts that agree with people in at least this share.", min=0, max=1
+    )
+    confidence: float = opt(0.9, "How sure the certificate is to hold.", min=0, max=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_promise(self.agreement, self.confidence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CascadeConfig(JudgesOptions):
+    """Answer by the cheapest judge that is sure enough, with a certified agreement."""
+
+    agreement: float = opt(
+        0.8, "The share of accepted verdicts that are to agree with people.", min=0, max=1
+    )
+    confidence: float = opt(0.9, "How sure the certificate is to hold.", min=0, max=1)
+    costs: tuple[float, ...] = opt(
+        (), "What a pair costs each judge, by --judges; none counts tokens."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_promise(self.agreement, self.confidence)
+        if len(self.members) < 2:
+            raise ConfigError("judges", "--judges: a cascade has two or more, the cheapest first.")
+        if self.costs and len(self.costs) != len(self.members):
+            raise ConfigError(
+                "costs", f"--costs: {len(self.costs)} for {len(self.members)} judges; one for each."
+            )
+
+
+def check_promise(agreement: float | None, confidence: float) -> None:
+    """Raise `ConfigError` for a promise that nothing or everything keeps."""
+    for name, value in (("agreement", agreement), ("confidence", confidence)):
+        if value is not None and not 0 < value < 1:
+            raise ConfigError(name, f"--{name} {value:g}: it lies between 0 and 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchConfig(JudgeOptions):
+    """Judge a public benchmark, and score the judge by that benchmark's own rule."""
+
+    items: Path = opt(help="The benchmark's file, or its folder.", positional=True)
+    format: BenchFormat = opt("auto", "Which benchmark it is; auto tells by the fields of a row.")
+    mode: Literal["auto", "pair", "point"] = opt(
+        "auto", "Whether candidates are shown in pairs, in both orders, or each by itself."
+    )
+    swap: Literal["average", "consensus", "score"] = opt(
+        "average", "What both orders come to, where the benchmark has no rule of its own for them."
+    )
+    recorded: bool = opt(False, "Score the verdicts that the file records, without any call.")
+    games: Path | None = opt(
+        None, "MT-Bench's judgments of pairs, to be held against the votes without any call."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesiseConfig(EndpointOptions):
+    """Make labelled pairs by construction: good answers against the same ones made worse."""
+
+    items: Path | None = opt(
+        None, "Rows of an instruction and a good answer, .jsonl; none is the embedded world.",
+        positional=True,
+    )  # fmt: skip
+    ways: tuple[Way, ...] = opt(get_args(Way), "How answers are made worse.")
+    judge: str = opt(
+        "", "A model that answers a similar instruction instead (self-taught); empty is none."
+    )
+    temperature: float = opt(0.7, "Sampling temperature of that model.", min=0)
+    max_new_tokens: int = opt(512, "Longest text of that model.", min=1, unit="tokens")
+    num: int | None = opt(None, "Rows to use at most; of the embedded world 20 a category.", min=1)
+    on_error: OnError = opt("skip", "What a bad row does: raise ends the run, skip leaves it out.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaderboardConfig(JudgeOptions):
+    """Rate models by comparisons of their answers."""
+
+    format: BoardFormat = opt(
+        "auto", "What the file holds: items to judge, or battles; auto tells by a row's fields."
+    )
+    judgments: Path | None = opt(
+        None, "Judgments of these items by a finished run, which are then not judged again."
+    )
+    rating: Literal["bradley_terry", "elo", "davidson"] = opt(
+        "bradley_terry", "How battles become ratings."
+    )
+    style: Literal["none", "length", "format"] = opt(
+        "none", "What of the answers is held constant: their length, or also lists, headings, bold."
+    )
+    baseline: str = opt("", "The model that win rates are against; empty is the one that met most.")
+    rounds: int = opt(1000, "Resamples behind the intervals.", min=100)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.style != "none" and self.rating != "bradley_terry":
+            raise ConfigError(
+                "style", f"--style {self.style} goes with --rating bradley_terry alone."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeConfig:
+    """A judge of known behaviour behind a URL of this machine."""
+
+    items: Path | None = opt(
+        None,
+        "Labelled items, .jsonl, whose better answers it knows; none is the embedded world.",
+        positional=True,
+    )
+    port: int = opt(0, "Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)
+    replay: Path | None = opt(
+        None, "A JSON object from the key of each request to its recorded answer."
+    )
+    log: Path | None = opt(None, "A file that gets a row of JSON for each request.", written=True)
+    accuracy: float = opt(1.0, "How often it takes the better answer for it.", min=0, max=1)
+    slot_bias: float = opt(0.0, "What the first slot gains; it is sure by 2 nats.", unit="nats")
+    length_slope: float = opt(0.0, "What an answer that is longer by far gains.", unit="nats")
+    unreadable: float = opt(0.0, "Share of its answers that hold no verdict.", min=0, max=1)
+    obedience: float = opt(
+        0.0, "Share of items on which it says what an answer tells it to say.", min=0, max=1
+    )
+    quoting: Literal["none", "before", "after"] = opt(
+        "none", "Where a written verdict repeats the answers."
+    )
+    logprobs: bool = opt(True, "Whether it lists log-probabilities where they are asked for.")
+    latency: float = opt(0.0, "Seconds an answer takes.", min=0)
+    rate: float | None = opt(None, "Requests in a second above which it refuses.", min=0.1)
+    faults: tuple[str, ...] = opt(
+        (),
+        "NAME=SHARE of tries that fail: rate_limited, server_error, dropped, slow, cut, empty, "
+        "renamed; retry_after_s and slow_s are seconds.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgreeConfig:
+    """Hold judges to people, to each other, and to what they said before."""
+
+    runs: tuple[Path, ...] = opt(
+        help="Folders of finished runs, the trusted one first, or files of judgments.",
+        positional=True,
+    )
+    votes: Path | None = opt(
+        None, "What people said, .jsonl: item, rater and choice or score; none is the labels."
+    )
+    advantage: float = opt(
+        0.1,
+        "What a judge's lower price is worth when it is held to a person: 0.1 for crowd workers, "
+        "0.15 to 0.2 for experts.",
+        min=0,
+        max=0.99,
+    )
+    over_time: bool = opt(
+        False,
+        "The runs are of one judge on the same control items, one after the other: tell whether it "
+        "has changed.",
+    )
+    on_error: OnError = opt("skip", "What a bad row does: raise ends the run, skip leaves it out.")
+
+    def __post_init__(self) -> None:
+        if self.over_time and len(self.runs) < 2:
+            raise ConfigError("runs", "--over-time needs two runs or more, the trusted one first.")

@@ -62,17 +62,31 @@ class Item:
         )
 
 
-def read_items(path: Path, *, reject: Reject | None, at_least: int = 1) -> list[Item]:
-    """The items of a JSONL file, each with `at_least` so many candidates.
+def read_items(
+    path: Path,
+    *,
+    reject: Reject | None,
+    at_least: int = 1,
+    at_most: int | None = None,
+    needs: Sequence[str] = (),
+) -> list[Item]:
+    """The items of a JSONL file, each with at least and at most so many candidates.
 
+    `needs` names what else each has to have, reference or context.
     `reject(path, line, id, reason)` receives bad rows; without it any bad row raises an
     `InputError` that lists them. A second row of the same id is bad.
     """
 
     def parse(row: Row, place: int) -> Item:
         item = parse_item(row, place)
-        if len(item.candidates) < at_least:
-            raise BadRow(f'field "candidates": {len(item.candidates)}; at least {at_least} needed')
+        num = len(item.candidates)
+        if num < at_least:
+            raise BadRow(f'field "candidates": {num}; at least {at_least} needed')
+        if at_most is not None and num > at_most:
+            raise BadRow(f'field "candidates": {num}; at most {at_most} can be judged here')
+        for need in needs:
+            if not getattr(item, need):
+                raise BadRow(f'field "{need}" is missing, and the rubric needs it')
         return item
 
     return read_rows(path, parse, key=lambda item: item.id, reject=reject)
@@ -125,6 +139,7 @@ def _instruction(row: Row) -> str:
     for turn in turns:
         if not isinstance(turn, dict) or not isinstance(turn.get("content"), str):
             raise BadRow(f'field "messages": {shown(turn)} is no turn with a role and a content')
+        text_of(turn, "content", empty=True)
     if len(turns) == 1:
         return turns[0]["content"]
     return "\n\n".join(
@@ -165,4 +180,4 @@ def _context(row: Row) -> tuple[str, ...]:
     values = [values] if isinstance(values, str) else values
     if not isinstance(values, list) or not all(isinstance(one, str) for one in values):
         raise BadRow(f'field "context": {shown(values)} is no list of texts')
-    return tuple(values)
+    return tuple(text_of({"context": one}, "context", empty=True) for one in values)

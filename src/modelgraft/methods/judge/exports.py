@@ -191,6 +191,21 @@ def _parsed(parse: Any, name: str, text: str) -> Any:
         raise BadRow(f'field "{name}": {shown(text)} cannot be read') from None
 
 
+def read_judgments(path: Path, *, reject: Reject | None) -> list[Judgment]:
+    """The judgments of a run: its folder, or its `judgments.jsonl`, or what `write_csv` wrote."""
+    path = path / "artefacts" / "judgments.jsonl" if path.is_dir() else path
+    if path.suffix.lower() == ".csv":
+        return read_csv(path, reject=reject)
+
+    def parse(row: Row, place: int) -> Judgment:
+        if strange := sorted(set(row) - set(_COLUMNS)):
+            raise BadRow(f'field "{strange[0]}" is none of a judgment\'s')
+        found: dict[str, Any] = {"group": "", "label": None, **row, "item": id_of(row, "item")}
+        return Judgment(**found)
+
+    return read_rows(path, parse, key=lambda one: one.item, id_field="item", reject=reject)
+
+
 def write_verdicts(path: Path, verdicts: Iterable[Verdict]) -> None:
     """A row a verdict, without what is not known."""
     _write_rows(path, [one.as_row() for one in verdicts])

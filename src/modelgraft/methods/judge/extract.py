@@ -31,6 +31,7 @@ class Extraction:
 Extractor = Callable[[str, Sequence[str]], Extraction]
 
 NONE = Extraction(None, "no_verdict")
+REFUSALS = ("content_filter", "refusal")  # reasons for which an answer ended that is none
 
 
 def _last(pattern: str, names: Mapping[str, str] | None = None, flags: int = 0) -> Extractor:
@@ -66,8 +67,11 @@ def offered(found: str, labels: Sequence[str]) -> str | None:
 def _rating(text: str, labels: Sequence[str]) -> Extraction:
     """`[[7]]`, or where there is none `[7]` (MT-Bench).
 
-    A rating in single brackets behind one in double brackets leaves open which is meant.
+    A rating in single brackets behind one in double brackets leaves open which is meant. Labels
+    that are words are read in double brackets alone.
     """
+    if not all(re.fullmatch(_NUMBER, label) for label in labels):
+        return EXTRACTORS["brackets"](text, labels)
     double = list(re.finditer(rf"\[\[({_NUMBER})\]\]", text))
     single = list(re.finditer(rf"(?<!\[)\[({_NUMBER})\](?!\])", text))
     if not double:
@@ -119,6 +123,19 @@ def _json(text: str, labels: Sequence[str]) -> Extraction:
     return Extraction(label, "ok" if label is not None else "off_menu", span)
 
 
+_LETTERS = r"\[?([A-Za-z][0-9]*)\]?"
+
+
+def _ranking(text: str, labels: Sequence[str]) -> Extraction:
+    """The last `B > A > C`: what was offered of it, each once, as `B>A>C`."""
+    matches = list(re.finditer(rf"(?<!\w){_LETTERS}(?:\s*>\s*{_LETTERS})+(?!\w)", text))
+    if not matches:
+        return NONE
+    found = (offered(one, labels) for one in re.findall(_LETTERS, matches[-1].group()))
+    kept = [one for one in dict.fromkeys(found) if one is not None]
+    return Extraction(">".join(kept) or None, "ok" if kept else "off_menu", matches[-1].span())
+
+
 EXTRACTORS: dict[str, Extractor] = {
     # MT-Bench and Arena-Hard
     "brackets": _last(r"\[\[([^\[\]\n]{1,20})\]\]"),
@@ -133,6 +150,7 @@ EXTRACTORS: dict[str, Extractor] = {
     "bold": _last(r"\*\*Result:\*\*\s*([A-Za-z0-9.]+?)\.?(?=\s|$)"),
     "json": _json,
     "number": _number_at_end,
+    "ranking": _ranking,
 }
 
 
@@ -181,7 +199,7 @@ def read_verdict(
     """
     if finish_reason == "length":
         return Extraction(None, "truncated")
-    if finish_reason == "content_filter":
+    if finish_reason in REFUSALS:
         return Extraction(None, "refused")
     extract = extractor(how)
     if not any(extract(one, labels).label is not None for one in shown):

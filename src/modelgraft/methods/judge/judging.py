@@ -22,16 +22,23 @@ Reading = Literal["expectation", "argmax"]
 
 @dataclass(frozen=True)
 class Asking:
-    """How items are put to a judge."""
+    """How items are put to a judge.
+
+    With `own_rubrics` an item that has a "rubric" in its meta is judged by that question.
+    """
 
     template: Template
     rubric: Rubric
     hardening: Hardening = "fence"
     samples: int = 1
+    own_rubrics: bool = False
 
     def call(self, item: Item, *order: int, sample: int = 0) -> Call:
         """The call on candidates of an item in this order."""
-        return Call(item, order, self.template, self.rubric, self.hardening, sample)
+        rubric = self.rubric
+        if self.own_rubrics and (own := item.meta.get("rubric")):
+            rubric = replace(rubric, question=str(own), levels=(), steps=(), rules=())
+        return Call(item, order, self.template, rubric, self.hardening, sample)
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,9 @@ class Judgment:
 
     Of a pair `winner` is a candidate's id, "tie", or None without a verdict, `probability` that of
     the item's first candidate, `content` d and `position` u in nats. `scores` are those of the
-    candidates by id, `failed` counts verdicts by their status where it is not ok.
+    candidates by id, `failed` counts verdicts by their status where it is not ok. `confidence` is
+    the calibrated probability that the winner is right; with a threshold `abstained` says whether
+    it was below, and then there is no winner.
     """
 
     item: str
@@ -54,6 +63,8 @@ class Judgment:
     scores: Mapping[str, float] = field(default_factory=dict)
     failed: Mapping[str, int] = field(default_factory=dict)
     mass: float | None = None
+    confidence: float | None = None
+    abstained: bool | None = None
 
     @property
     def is_right(self) -> bool | None:
@@ -193,7 +204,7 @@ def score(
             numbers = [verdict_score(verdict, call.values, reading) for call, verdict in own]
             scores[one.id] = sampled_score(numbers, pooling=pooling).value
             every += [verdict for _, verdict in own]
-        judgments.append(_point_judgment(item, scores, every, asking.rubric.better))
+        judgments.append(point_judgment(item, scores, every, asking.rubric.better))
     return judgments, verdicts
 
 
@@ -210,9 +221,10 @@ def verdict_score(verdict: Verdict, values: Sequence[float], reading: Reading) -
     return float(values[verdict.labels.index(label)]) if label is not None else np.nan
 
 
-def _point_judgment(
+def point_judgment(
     item: Item, scores: dict[str, float], verdicts: Sequence[Verdict], better: str
 ) -> Judgment:
+    """The judgment of scored candidates: nan is left out, and then there is no winner."""
     known = {name: value for name, value in scores.items() if not np.isnan(value)}
     winner = None
     if len(scores) > 1 and len(known) == len(scores):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.runs import Run
-from modelgraft.language.endpoints.calls import Calls
+from modelgraft.language.endpoints.calls import Calls, model_label
 from modelgraft.language.endpoints.store import CallStore
-from modelgraft.methods.judge.config import JudgeOptions
+from modelgraft.methods.judge.config import AskingOptions, JudgeOptions, ScoreConfig
 from modelgraft.methods.judge.data import Item, read_items
+from modelgraft.methods.judge.drafts import Ask, with_own_answers
 from modelgraft.methods.judge.judges.calls import Judge
 from modelgraft.methods.judge.judges.chat import ChatJudge
 from modelgraft.methods.judge.judging import Asking
@@ -27,13 +28,40 @@ _TEMPLATES: dict[tuple[Mode, bool], str] = {
 }
 
 
-def items_of(config: JudgeOptions, run: Run, *, at_least: int) -> list[Item]:
-    """The items of the file, each with `at_least` so many candidates, or those of the world."""
+STORE = "calls.sqlite"
+
+
+def store_of(config: AskingOptions, run: Run) -> CallStore:
+    """The answers of models: those in the file that runs share, or those of this run."""
+    return CallStore(config.store or run.folder / STORE)
+
+
+def items_of(
+    config: AskingOptions, run: Run, *, at_least: int, at_most: int | None = None
+) -> list[Item]:
+    """The items of the file with so many candidates and what the rubric needs, or the world's."""
     if config.items is None:
-        num = config.num or _OF_WORLD * len(CATEGORIES)
-        return world_pairs(max(1, num // len(CATEGORIES)), seed=run.seed)
+        return world_of(config, seed=run.seed)
     reject = run.reject if config.on_error == "skip" else None
-    return read_items(config.items, reject=reject, at_least=at_least)[: config.num]
+    found = read_items(
+        config.items, reject=reject, at_least=at_least, at_most=at_most, needs=_needs(config)
+    )
+    return found[: config.num]
+
+
+def _needs(config: AskingOptions) -> list[str]:
+    """What items have to have for the rubrics; the judge may write a reference itself."""
+    names = [config.rubric, *(config.criteria if isinstance(config, ScoreConfig) else ())]
+    needs = {need for name in names for need in read_rubric(name).needs}
+    if isinstance(config, JudgeOptions) and config.reference == "own":
+        needs.discard("reference")
+    return sorted(needs)
+
+
+def world_of(config: AskingOptions, *, seed: int) -> list[Item]:
+    """The embedded world's pairs, `config.num` of them or 20 of each category."""
+    num = config.num or _OF_WORLD * len(CATEGORIES)
+    return world_pairs(max(1, num // len(CATEGORIES)), seed=seed)
 
 
 def asking_of(config: JudgeOptions, mode: Mode) -> Asking:
@@ -45,6 +73,21 @@ def asking_of(config: JudgeOptions, mode: Mode) -> Asking:
             f"--template {template.name}: it shows a {template.mode}, and a {mode} is judged here.",
         )
     return Asking(template, read_rubric(config.rubric), config.hardening, config.samples)
+
+
+def asker_of(config: JudgeOptions, run: Run, store: CallStore) -> Ask:
+    """Asks the judging model for texts; nothing is loaded before it is asked."""
+    return lambda requests: Calls(config, run, store).ask(config.judge, requests)
+
+
+def with_references(config: JudgeOptions, run: Run, items: list[Item], ask: Ask) -> list[Item]:
+    """The items, with the judge's own answers as references where the options ask for it."""
+    if config.reference == "given":
+        return items
+    found, num_failed = with_own_answers(items, ask)
+    if num_failed:
+        run.log("no answer of the judge's own", items=num_failed)
+    return found
 
 
 def open_judge(config: JudgeOptions, run: Run, store: CallStore) -> Judge:
@@ -74,4 +117,15 @@ def open_judge(config: JudgeOptions, run: Run, store: CallStore) -> Judge:
         run.check()
         run.progress(done, total, f"{loaded.name}: {how}")
 
-    return kind(loaded.model, loaded.tokenizer, name=loaded.name, report=report)
+    return kind(
+        loaded.model,
+        loaded.tokenizer,
+        name=loaded.name,
+        overflow=config.overflow,
+        report=report,
+    )
+
+
+def label_of(config: JudgeOptions, judge: Judge) -> str:
+    """What reports call a judge: its name, of a URL only the model."""
+    return judge.name.replace(config.judge, model_label(config.judge))

@@ -7,6 +7,7 @@ share comes first, the candidates late, the question to answer last.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Literal
 
 from modelgraft.core.errors import ConfigError, InputError
+from modelgraft.core.files import dump_json
 from modelgraft.core.markup import read_document
-from modelgraft.core.options import build, opt
+from modelgraft.core.options import build, flatten, opt
 from modelgraft.methods.judge.data import Candidate, Item, candidate_name
 from modelgraft.methods.judge.fences import cleaned, fence_word, fenced, marked
 from modelgraft.methods.judge.rubric import Rubric
@@ -25,7 +27,8 @@ Hardening = Literal["none", "fence", "mark"]
 _FORMAT = "1"
 _SLOT = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _SLOTS = frozenset(
-    "rubric guard instruction reference context answer answer_a answer_b answers".split()
+    "rubric guard labels example instruction reference context answer answer_a answer_b "
+    "answers".split()
 )
 _CANDIDATES: dict[Mode, tuple[str, ...]] = {
     "point": ("answer",),
@@ -82,6 +85,11 @@ class Template:
         """Whether the template shows it."""
         return slot in _SLOT.findall(self.system + self.user)
 
+    @property
+    def key(self) -> str:
+        """12 hexadecimal digits that change with any of its texts."""
+        return hashlib.sha256(dump_json(flatten(self)).encode()).hexdigest()[:12]
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -128,7 +136,13 @@ def show(
     _check_needs(rubric, item)
     word = fence_word([item.instruction, *(one.text for one in item.candidates)])
     guard = _GUARD.format(word=word) if hardening != "none" else ""
-    values = {"rubric": rubric_text(rubric, template.mode), "guard": guard}
+    labels = template.labels or rubric.labels
+    values = {
+        "rubric": rubric_text(rubric, template.mode),
+        "guard": guard,
+        "labels": ", ".join(labels),
+        "example": labels[len(labels) // 2],
+    }
 
     def data(text: str, name: str) -> str:
         if hardening == "none":

@@ -24,14 +24,17 @@ from modelgraft.methods.judge.method.sorting import (
 )
 from modelgraft.methods.judge.method.tournaments import active, swiss
 
-_SHARE = 0.3  # of all comparisons, for those that choose them
+SHARE = 0.3  # of all comparisons, for those that choose them
+
+Group = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Ranked:
     """The ids of an item's candidates, the best first, and how it came about.
 
-    `num_compared` pairs were compared and `num_open` of them had no verdict, which counts as a tie.
+    `num_compared` pairs (or lists) were put to the judge and `num_open` of them had no verdict,
+    which counts as a tie, and of a list as the order in which it was shown.
     """
 
     item: str
@@ -50,7 +53,7 @@ class Ranked:
 
 
 def ranker(by: Ranker, n: int, *, budget: int | None, top: int | None, seed: int) -> Any:
-    """The generator that ranks n candidates.
+    """The generator that ranks n candidates by pairs.
 
     Raises `ConfigError` for a budget that is not enough.
     """
@@ -59,7 +62,7 @@ def ranker(by: Ranker, n: int, *, budget: int | None, top: int | None, seed: int
         "merge_sort": lambda: merge_sort(n),
         "beam": lambda: merge_sort_beam(n),
         "swiss": lambda: swiss(n, seed=seed),
-        "active": lambda: active(n, budget or max(n, int(_SHARE * n * (n - 1) / 2)), seed=seed),
+        "active": lambda: active(n, budget or max(n, int(SHARE * n * (n - 1) / 2)), seed=seed),
         "sliding": lambda: sliding_top(n, top or n),
         "knock_out": lambda: _winner_first(n, seed),
     }
@@ -86,52 +89,66 @@ def rank(
     top: int | None = None,
     seed: int = 0,
 ) -> tuple[list[Ranked], list[Verdict]]:
-    """Rankings of the items' candidates, and the verdicts they rest on.
-
-    What all items want compared next is asked together, so calls on the same texts share their
-    computation and endpoints are kept busy.
-    """
-    rankers = {
-        place: ranker(by, len(item.candidates), budget=budget, top=top, seed=seed)
-        for place, item in enumerate(items)
-    }
-    orders: dict[int, list[int]] = {}
+    """Rankings of the items' candidates by pairs, and the verdicts they rest on."""
+    rankers = [
+        ranker(by, len(item.candidates), budget=budget, top=top, seed=seed) for item in items
+    ]
     counts = np.zeros((len(items), 2), dtype=np.int64)
     verdicts: list[Verdict] = []
-    asked = _advanced(rankers, dict.fromkeys(rankers), orders)
-    while asked:
-        pairs = [(place, pair) for place, found in asked.items() for pair in found]
+
+    def told(asked: Sequence[tuple[int, Group]]) -> list[float]:
         shown = [
             items[place].with_candidates([items[place].candidates[one] for one in pair])
-            for place, pair in pairs
+            for place, pair in asked
         ]
         judgments, found = compare(shown, judge, asking, swap=swap, seed=seed)
-        verdicts += found
-        told: dict[int, list[float] | None] = {}
-        for (place, _), item, one in zip(pairs, shown, judgments, strict=True):
+        verdicts.extend(found)
+        for (place, _), one in zip(asked, judgments, strict=True):
             counts[place] += (1, one.winner is None)
-            told[place] = [*(told.get(place) or ()), _chance(one, item)]
-        asked = _advanced(rankers, told, orders)
-    rankings = [
+        return [_chance(one, item) for one, item in zip(judgments, shown, strict=True)]
+
+    orders = driven(rankers, told)
+    return [
         Ranked(
             item.id,
-            tuple(item.candidates[one].id for one in orders[place])[:top],
+            tuple(item.candidates[one].id for one in order)[:top],
             int(counts[place, 0]),
             int(counts[place, 1]),
         )
-        for place, item in enumerate(items)
-    ]
-    return rankings, verdicts
+        for place, (item, order) in enumerate(zip(items, orders, strict=True))
+    ], verdicts
+
+
+def driven(
+    rankers: Sequence[Any], told: Callable[[Sequence[tuple[int, Group]]], Sequence[Any]]
+) -> list[list[int]]:
+    """The order that each ranker comes to.
+
+    `told` gets what all of them want looked at next, with the place of the ranker, and gives an
+    outcome for each: calls on the same texts then share their computation, and endpoints are kept
+    busy.
+    """
+    orders: dict[int, list[int]] = {}
+    asked = _advanced(rankers, dict.fromkeys(range(len(rankers))), orders)
+    while asked:
+        groups = [(place, group) for place, found in asked.items() for group in found]
+        outcomes: dict[int, list[Any] | None] = {place: [] for place in asked}
+        for (place, _), outcome in zip(groups, told(groups), strict=True):
+            own = outcomes[place]
+            assert own is not None
+            own.append(outcome)
+        asked = _advanced(rankers, outcomes, orders)
+    return [orders[place] for place in range(len(rankers))]
 
 
 def _advanced(
-    rankers: dict[int, Any],
-    told: dict[int, list[float] | None],
+    rankers: Sequence[Any],
+    outcomes: dict[int, list[Any] | None],
     orders: dict[int, list[int]],
-) -> dict[int, list[Pair]]:
+) -> dict[int, list[Group]]:
     """What the rankers ask next, given what they are told; the ended ones leave their order."""
-    asked: dict[int, list[Pair]] = {}
-    for place, outcome in told.items():
+    asked: dict[int, list[Group]] = {}
+    for place, outcome in outcomes.items():
         try:
             own = rankers[place]
             asked[place] = next(own) if outcome is None else own.send(outcome)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from modelgraft.core.errors import ConfigError, InputError
-from modelgraft.core.files import dump_json
+from modelgraft.core.files import dump_json, write_json
 from modelgraft.core.markup import read_document
 from modelgraft.core.options import build, flatten, opt
 
@@ -77,6 +77,11 @@ def read_rubric(name: str) -> Rubric:
         raise InputError(f"{document.where(('format',))}: format {found}: {_FORMAT} is known.")
     sources = {key: document.where((key,)) for key in values}
     return build(Rubric, values, sources)
+
+
+def write_rubric(path: Path, rubric: Rubric) -> None:
+    """Write it as a file that `read_rubric` reads."""
+    write_json(path, {"format": _FORMAT, **flatten(rubric)})
 
 
 def shipped_rubrics() -> list[str]:

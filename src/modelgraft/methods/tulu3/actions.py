@@ -10,6 +10,7 @@ from modelgraft.core.results import Result
 from modelgraft.core.runs import Run
 from modelgraft.evaluation.plan import ReproduceConfig
 from modelgraft.evaluation.reproduction import reproduce as reproduce_experiments
+from modelgraft.language.score_heads import load_scores, save_scores
 from modelgraft.methods.tulu3.adapter.models import (
     MODEL,
     Recipe,
@@ -17,7 +18,6 @@ from modelgraft.methods.tulu3.adapter.models import (
     model_card,
     save_trained,
 )
-from modelgraft.methods.tulu3.adapter.scores import load_scores, save_scores
 from modelgraft.methods.tulu3.config import RewardConfig, RlvrConfig
 from modelgraft.methods.tulu3.contamination import decontaminate
 from modelgraft.methods.tulu3.contamination_estimate import estimate_decontaminate

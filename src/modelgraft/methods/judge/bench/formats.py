@@ -22,7 +22,7 @@ from modelgraft.methods.judge.bench.fair_eval import read_fair_eval
 from modelgraft.methods.judge.bench.judge_bench import read_judge_bench
 from modelgraft.methods.judge.bench.judge_deceiver import read_judge_deceiver
 from modelgraft.methods.judge.bench.llm_bar import read_llm_bar
-from modelgraft.methods.judge.bench.mt_bench import read_mt_bench_votes
+from modelgraft.methods.judge.bench.mt_bench import read_mt_bench_pairs, read_mt_bench_votes
 from modelgraft.methods.judge.bench.orders import (
     Orders,
     pointwise_orders,
@@ -47,6 +47,7 @@ from modelgraft.methods.judge.bench.reward_sets import read_reward_bench, read_r
 from modelgraft.methods.judge.bench.scores import (
     attack_numbers,
     choice_numbers,
+    game_numbers,
     judge_bench_numbers,
     mt_bench_numbers,
     two_order_numbers,
@@ -183,6 +184,11 @@ BENCHES: dict[str, Bench] = {
     ),
     "bias_bench": Bench(read_bias_bench, partial(_two_orders, benchmark="bias_bench")),
     "mt_bench": Bench(read_mt_bench_votes, _mt_bench),
+    "mt_bench_pairs": Bench(
+        read_mt_bench_pairs,
+        lambda items, judged: game_numbers(items, judged.orders(items)),
+        lambda items: game_numbers(items, recorded_orders(items)),
+    ),
     "fair_eval": Bench(read_fair_eval, _choices),
     "panda_lm": Bench(read_panda_lm, partial(_choices, benchmark="panda_lm")),
     "auto_j": Bench(read_auto_j, _choices),

@@ -13,7 +13,7 @@ from typing import Literal
 
 from modelgraft.core.results import Number
 from modelgraft.evaluation.intervals import Interval, wilson
-from modelgraft.methods.judge.bench.fields import VOTES
+from modelgraft.methods.judge.bench.fields import VOTES, shown_in_both
 from modelgraft.methods.judge.bench.mt_bench import TURN, judge_ballots, people_ballots
 from modelgraft.methods.judge.bench.orders import UNREAD, Orders, columns
 from modelgraft.methods.judge.bench.published import (
@@ -140,6 +140,21 @@ def mt_bench_numbers(items: Sequence[Item], orders: Orders, *, judge: str) -> li
         for who, found in ((f"{judge} and people", with_people), ("two people", among_people)):
             numbers += percent(f"turn {turn}: {who}, with ties", found.with_ties)
             numbers += percent(f"turn {turn}: {who}, without ties", found.without_ties)
+    return [*numbers, _unread(items, orders)]
+
+
+def game_numbers(items: Sequence[Item], orders: Orders) -> list[Number]:
+    """What judgments of pairs say where no label is known: whether both orders agree, and how often
+    the first slot wins among the verdicts that are no ties."""
+    pairs = [orders.get(item.id, UNREAD) for item in items]
+    read = [pair for pair in pairs if None not in pair]
+    numbers = []
+    if read:
+        same = sum(one == shown_in_both(0, other)[1] for one, other in read)
+        numbers += percent(ORDERS_AGREE, wilson(same, len(read)))
+    slots = [one for pair in pairs for one in pair if one]
+    if slots:
+        numbers += percent("the first slot wins", wilson(slots.count(1), len(slots)))
     return [*numbers, _unread(items, orders)]
 
 

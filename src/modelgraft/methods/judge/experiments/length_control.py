@@ -118,8 +118,8 @@ def _run(run: Run, quick: bool) -> Findings:
 
 LENGTH_CONTROL = Experiment(
     "E3",
-    "Length-controlled win rates rank models more like their quality than raw ones do, and "
-    "verbosity changes them less than half as much.",
+    "Length-controlled win rates rank models more like their quality than raw ones do, verbosity "
+    "changes them less than half as much, and gamed rows halve the error on cut answers.",
     "AlpacaEval 2 (2404.04475): Spearman with Chatbot Arena 0.94 to 0.98, gameability by verbosity "
     "25 to 10 %.",
     _run,

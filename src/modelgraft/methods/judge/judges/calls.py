@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from modelgraft.methods.judge.data import Candidate, Item
+from modelgraft.methods.judge.data import Candidate, Item, candidate_name
 from modelgraft.methods.judge.extract import Status
 from modelgraft.methods.judge.method.readout import Reading
 from modelgraft.methods.judge.prompts import Hardening, Template, show
@@ -36,7 +36,9 @@ class Call:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What the judge chooses from: the template's labels, or the rubric's."""
+        """What the judge chooses from: the template's labels, the rubric's, or a list's letters."""
+        if self.template.mode == "list":
+            return tuple(candidate_name(slot).upper() for slot in range(len(self.order)))
         return self.template.labels or self.rubric.labels
 
     @property

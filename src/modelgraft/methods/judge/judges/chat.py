@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
+from modelgraft.core.errors import ConfigError
 from modelgraft.language.endpoints.exchange import Failure, Outcome, Reply, Request
-from modelgraft.methods.judge.extract import Status, read_verdict
+from modelgraft.methods.judge.extract import REFUSALS, Status, read_verdict
 from modelgraft.methods.judge.judges.calls import Call, Verdict, failed, verdict_of
 from modelgraft.methods.judge.method.readout import Listed, listed
 
@@ -50,6 +51,7 @@ class ChatJudge:
     ) -> None:
         self.ask, self._name, self.reader = ask, name, reader
         self.temperature, self.max_tokens, self.tolerance = temperature, max_tokens, tolerance
+        self.num_tokens = 0  # of questions and answers, stored ones too
 
     @property
     def name(self) -> str:
@@ -59,9 +61,9 @@ class ChatJudge:
     def read(self, calls: Sequence[Call]) -> list[Verdict]:
         """A verdict for each call; written ones without a verdict are asked again."""
         requests = [self.request(call) for call in calls]
-        verdicts = self._verdicts(calls, self.ask(requests))
         if self.reader == "logprobs":
-            return verdicts
+            return self._verdicts(calls, self._ask_for_logprobs(requests))
+        verdicts = self._verdicts(calls, self.ask(requests))
         for _ in range(MAX_REPAIRS):
             again = [
                 place
@@ -78,6 +80,20 @@ class ChatJudge:
             ):
                 verdicts[place] = one
         return verdicts
+
+    def _ask_for_logprobs(self, requests: Sequence[Request]) -> list[Outcome]:
+        """One request first: an endpoint that lists none must not be paid for all the others.
+
+        Raises `ConfigError` when the first answer has none.
+        """
+        first = self.ask(requests[:1])
+        if any(isinstance(one, Reply) and _lacks_logprobs(one) for one in first):
+            raise ConfigError(
+                "read",
+                f"--read logprobs: {self._name} was asked for log-probabilities and listed none.\n"
+                "  Use --read written, or an endpoint that lists them.",
+            )
+        return [*first, *(self.ask(requests[1:]) if len(requests) > 1 else [])]
 
     def request(self, call: Call) -> Request:
         """The question of a call."""
@@ -104,6 +120,7 @@ class ChatJudge:
         if isinstance(outcome, Failure):
             status = _KINDS.get(outcome.kind, "error")
             return failed(call, status, meta={"reason": outcome.kind})
+        self.num_tokens += (outcome.prompt_tokens or 0) + (outcome.completion_tokens or 0)
         if self.reader == "logprobs":
             return self._listed(call, outcome)
         found = read_verdict(
@@ -126,14 +143,20 @@ class ChatJudge:
         )
 
     def _listed(self, call: Call, reply: Reply) -> Verdict:
+        if reply.finish_reason in REFUSALS:
+            return failed(call, "refused", text=reply.text)
         if reply.logprobs is None:
-            return failed(call, "error", meta={"reason": "the endpoint gives no log-probabilities"})
+            return failed(call, "error", meta={"reason": "no log-probabilities"})
         bounds = _bounds(call.labels, reply)
         if bounds is None:
             return failed(call, "no_verdict", text=reply.text)
         values = call.values if call.template.mode == "point" else None
         reading = bounds.reading(values, tolerance=self.tolerance)
         return verdict_of(call, reading, text=reply.text)
+
+
+def _lacks_logprobs(reply: Reply) -> bool:
+    return reply.logprobs is None and reply.finish_reason not in REFUSALS
 
 
 def _bounds(labels: Sequence[str], reply: Reply) -> Listed | None:

@@ -14,6 +14,7 @@ import numpy as np
 from modelgraft.language.chat import encode, split_chat
 from modelgraft.language.prefixes import Counts, Question, read_logprobs
 from modelgraft.methods.judge.judges.calls import Call, Verdict, failed, verdict_of
+from modelgraft.methods.judge.judges.overflow import Overflow, fitted, room_of
 from modelgraft.methods.judge.method.readout import LabelTrie, read
 
 Report = Callable[[int, int], None]
@@ -46,9 +47,16 @@ class ChoiceJudge:
     """The labels' probabilities after the prompt: one forward pass, nothing to parse."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, *, name: str, report: Report | None = None
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        name: str,
+        overflow: Overflow = "error",
+        report: Report | None = None,
     ) -> None:
         self.model, self.tokenizer, self._name, self.report = model, tokenizer, name, report
+        self.overflow: Overflow = overflow
         self.counts = Counts()
         self._tries: dict[tuple[str, ...], LabelTrie] = {}
 
@@ -61,26 +69,28 @@ class ChoiceJudge:
         """A verdict for each call from the labels' probabilities."""
         verdicts: dict[int, Verdict] = {}
         questions: list[Question] = []
-        wanted: list[tuple[int, LabelTrie, list[int]]] = []
+        wanted: list[tuple[int, LabelTrie, list[int], dict[str, Any]]] = []
         for number, call in enumerate(calls):
-            ids = self.prompt_ids(call)
             trie = self.trie(call.labels)
-            if len(ids) + max(map(len, trie.prefixes)) > self._room():
-                verdicts[number] = failed(call, "error", meta={"reason": "too long"})
+            room = room_of(self.model) - max(map(len, trie.prefixes))
+            shown, meta = fitted(call, self._num_tokens, room, self.overflow)
+            if shown is None:
+                verdicts[number] = failed(call, "error", meta=meta)
                 continue
+            ids = self.prompt_ids(shown)
             places = []
             for prefix in trie.prefixes:
                 places.append(len(questions))
                 questions.append(Question.after((*ids, *prefix), trie.children[prefix]))
-            wanted.append((number, trie, places))
+            wanted.append((number, trie, places, meta))
         told = read_logprobs(self.model, questions, counts=self.counts, report=self.report)
-        for number, trie, places in wanted:
+        for number, trie, places, meta in wanted:
             logprobs = {
                 prefix: next(iter(told[place].values()))
                 for prefix, place in zip(trie.prefixes, places, strict=True)
             }
             reading = read(trie.labels, trie.probabilities(logprobs))
-            verdicts[number] = verdict_of(calls[number], reading)
+            verdicts[number] = verdict_of(calls[number], reading, meta=meta)
         return [verdicts[number] for number in range(len(calls))]
 
     def prompt_ids(self, call: Call) -> tuple[int, ...]:
@@ -95,9 +105,8 @@ class ChoiceJudge:
             self._tries[labels] = LabelTrie.of(label_variants(self.tokenizer, labels))
         return self._tries[labels]
 
-    def _room(self) -> int:
-        config = self.model.config.get_text_config()
-        return getattr(config, "max_position_embeddings", None) or 2**31
+    def _num_tokens(self, call: Call) -> int:
+        return len(self.prompt_ids(call))
 
 
 class LikelihoodJudge:
@@ -114,10 +123,12 @@ class LikelihoodJudge:
         *,
         name: str,
         summed: bool = False,
+        overflow: Overflow = "error",
         report: Report | None = None,
     ) -> None:
         self.model, self.tokenizer, self._name, self.report = model, tokenizer, name, report
         self.summed = summed
+        self.overflow: Overflow = overflow
         self.counts = Counts()
 
     @property
@@ -127,20 +138,36 @@ class LikelihoodJudge:
 
     def read(self, calls: Sequence[Call]) -> list[Verdict]:
         """Scores of points, and of pairs the score of the first less that of the second."""
+        room = room_of(self.model)
+        shown = [fitted(call, self._num_tokens, room, self.overflow) for call in calls]
         texts = {
-            (call.item.instruction, one.text): None for call in calls for one in call.candidates
+            (call.item.instruction, one.text): None
+            for call, _ in shown
+            if call is not None
+            for one in call.candidates
         }
         values = dict(zip(texts, self.likelihoods(list(texts)), strict=True))
         return [
-            self._verdict(
-                call, [values[call.item.instruction, one.text] for one in call.candidates]
+            failed(asked, "error", meta=meta)
+            if call is None
+            else self._verdict(
+                asked, [values[call.item.instruction, one.text] for one in call.candidates], meta
             )
-            for call in calls
+            for asked, (call, meta) in zip(calls, shown, strict=True)
         ]
 
-    def _verdict(self, call: Call, values: list[float]) -> Verdict:
+    def _num_tokens(self, call: Call) -> int:
+        """Of the longest of its candidates with the instruction before it."""
+        begun = self._begun(call.item.instruction)
+        return len(begun) + max(len(encode(self.tokenizer, one.text)) for one in call.candidates)
+
+    def _begun(self, instruction: str) -> tuple[int, ...]:
+        prompt = split_chat(self.tokenizer, [{"role": "user", "content": instruction}])
+        return (*prompt.context_ids, *prompt.query_ids)
+
+    def _verdict(self, call: Call, values: list[float], meta: dict[str, Any]) -> Verdict:
         if not np.isfinite(values).all():
-            return failed(call, "no_verdict")
+            return failed(call, "no_verdict", meta=meta)
         score = values[0] - values[1] if len(values) == 2 else values[0]
         label = None
         if len(values) == 2 and len(call.labels) >= 2:
@@ -153,6 +180,7 @@ class LikelihoodJudge:
             "ok",
             score=score,
             sample=call.sample,
+            meta=meta,
         )
 
     def likelihoods(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
@@ -162,9 +190,7 @@ class LikelihoodJudge:
             ids = encode(self.tokenizer, answer)
             if not ids:
                 continue
-            prompt = split_chat(self.tokenizer, [{"role": "user", "content": instruction}])
-            begun = (*prompt.context_ids, *prompt.query_ids)
-            questions.append(Question.of_answer(begun, ids))
+            questions.append(Question.of_answer(self._begun(instruction), ids))
             places.append(number)
         told = read_logprobs(self.model, questions, counts=self.counts, report=self.report)
         found = [np.nan] * len(pairs)

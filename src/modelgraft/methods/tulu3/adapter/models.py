@@ -6,25 +6,22 @@ card, and, for an adapter, also the peft folder that holds it alone.
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.files import atomic_folder, remove_folder, write_atomic
-from modelgraft.core.lazy import need
 from modelgraft.core.results import Number
 from modelgraft.core.runs import Run
 from modelgraft.core.settings import Settings
 from modelgraft.evaluation.tables import markdown_rows, markdown_table
+from modelgraft.language.adapters import adapter_tensors, attach_lora, write_adapter
 from modelgraft.language.conversation import resize_embeddings, set_chat_template
 from modelgraft.language.gguf import no_progress_bars
 from modelgraft.language.load import (
@@ -132,26 +129,15 @@ def attach(
 
     Raises `ConfigError` when no layer has one of the names in `lora.targets`.
     """
-    peft = need("peft", extra="hf")
-    targets = "all-linear" if lora.targets == ("all-linear",) else list(lora.targets)
-    config = peft.LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=targets,
-        task_type=task,
+    return attach_lora(
+        model,
+        rank=lora.rank,
+        alpha=lora.alpha,
+        dropout=lora.dropout,
+        targets=lora.targets,
+        seed=seed,
+        task=task,
     )
-    torch.manual_seed(seed)
-    try:
-        wrapped = peft.get_peft_model(model, config)
-    except ValueError as error:
-        raise ConfigError(
-            "lora.targets", f"--lora.targets {', '.join(lora.targets)}: {error}"
-        ) from None
-    for parameter in wrapped.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
-    return wrapped
 
 
 @dataclass(frozen=True)
@@ -175,13 +161,13 @@ def save_trained(model: nn.Module, tokenizer: Any, run: Run, recipe: Recipe) -> 
     inner, wrapper = causal_lm(model), _peft(model)
     is_main = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
     state = _gathered(_plain(inner), is_main)
-    adapter = _gathered(_adapter(wrapper), is_main) if wrapper is not None else {}
+    adapter = _gathered(adapter_tensors(wrapper), is_main) if wrapper is not None else {}
     if not is_main:
         return
     card = model_card(recipe)
     folders = [(MODEL, lambda folder: inner.save_pretrained(folder, state_dict=state))]
     if wrapper is not None:
-        folders.append((ADAPTER, lambda folder: _write_adapter(wrapper, adapter, folder)))
+        folders.append((ADAPTER, lambda folder: write_adapter(wrapper, adapter, folder)))
     for name, write in folders:
         target = run.artefacts / name
         if target.exists():
@@ -227,21 +213,6 @@ def _plain(inner: Any) -> Iterator[tuple[str, Tensor]]:
             yield plain, (tensor + delta).to(tensor.dtype)
         else:
             yield plain, tensor
-
-
-def _adapter(wrapper: Any) -> Iterator[tuple[str, Tensor]]:
-    peft = need("peft", extra="hf")
-    # Rows for a padding token, which never sounds, are no reason to keep whole embeddings.
-    state = peft.get_peft_model_state_dict(wrapper, save_embedding_layers=False)
-    yield from state.items()
-
-
-def _write_adapter(wrapper: Any, tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """The files of `PeftModel.save_pretrained`, which asks the hub for the base model's sizes."""
-    config = copy.copy(wrapper.peft_config["default"])
-    config.inference_mode = True
-    config.save_pretrained(folder)
-    save_file(dict(tensors), folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
 
 def model_card(recipe: Recipe) -> str:

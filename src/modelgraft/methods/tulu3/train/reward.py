@@ -17,8 +17,9 @@ from modelgraft.core.seeds import rng_seed
 from modelgraft.core.settings import Settings
 from modelgraft.evaluation.intervals import Interval, wilson
 from modelgraft.language.load import Loaded
+from modelgraft.language.score_heads import with_score_head
 from modelgraft.methods.tulu3.adapter.models import attach, load_trainable_skeleton
-from modelgraft.methods.tulu3.adapter.scores import answer_scores, with_score_head
+from modelgraft.methods.tulu3.adapter.scores import answer_scores
 from modelgraft.methods.tulu3.config import LoraConfig, RewardConfig
 from modelgraft.methods.tulu3.data import Pair
 from modelgraft.methods.tulu3.method.reward import reward_loss
@@ -58,7 +59,7 @@ def train_reward(
 ) -> list[Number]:
     """Train the reward model in place, dropout off, and say how often it is right.
 
-    `model` is one of `scores.with_score_head`, with or without an adapter. A share
+    `model` is one of `with_score_head`, with or without an adapter. A share
     `config.held_out` of the pairs, drawn by the run's seed, measures its accuracy before and after
     and is not trained on. Resumes in the run's folder.
     """

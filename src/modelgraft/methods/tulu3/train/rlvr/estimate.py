@@ -9,8 +9,8 @@ import torch
 
 from modelgraft.core.results import Number
 from modelgraft.core.settings import Settings
+from modelgraft.language.score_heads import load_scores_skeleton
 from modelgraft.methods.tulu3.adapter.models import load_trainable_skeleton
-from modelgraft.methods.tulu3.adapter.scores import load_scores_skeleton
 from modelgraft.methods.tulu3.config import RlvrConfig
 from modelgraft.methods.tulu3.train.estimates import (
     memory,

@@ -30,7 +30,7 @@ from modelgraft.core.lazy import need
 from modelgraft.language.generation import Sampling
 from modelgraft.language.gguf import no_progress_bars
 from modelgraft.language.logprobs import causal_lm
-from modelgraft.methods.tulu3.adapter.scores import without_adapter
+from modelgraft.language.score_heads import without_adapter
 from modelgraft.methods.tulu3.train.rlvr.episodes import (
     Job,
     Samples,

@@ -1,0 +1,456 @@
+"""The action calibrate: what a judge's verdicts are worth, learnt from items that people labelled.
+
+Items are judged in both orders. From that come what the first slot gains, a map from the judge's
+own confidence to how often it is right, and on request a threshold of confidence above which
+verdicts agree with people as often as promised; all for both orders averaged and for one order,
+which costs half the calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from modelgraft.core.errors import InputError
+from modelgraft.core.files import read_json, write_json
+from modelgraft.core.results import Number, Result
+from modelgraft.core.runs import Run
+from modelgraft.evaluation.intervals import Array, bootstrap_mean, wilson
+from modelgraft.methods.judge.calibrator import (
+    GRID,
+    Fitted,
+    Identity,
+    StoredCalibrator,
+    identity_of,
+    raw_confidence,
+    read_identity,
+    save_calibrator,
+)
+from modelgraft.methods.judge.config import CalibrateConfig, CalibratorName
+from modelgraft.methods.judge.data import Candidate, Item
+from modelgraft.methods.judge.judges.calls import Judge, Verdict
+from modelgraft.methods.judge.judges.recorded import (
+    IDENTITY,
+    RecordedJudge,
+    recorded_options,
+)
+from modelgraft.methods.judge.judging import (
+    TIE,
+    Asking,
+    Judgment,
+    pair_judgment,
+    pair_orders,
+)
+from modelgraft.methods.judge.method.calibration import CALIBRATORS, cross_fitted
+from modelgraft.methods.judge.method.guarantees import (
+    DEFAULT_AT_LEAST,
+    Certificate,
+    certify,
+    labels_needed,
+)
+from modelgraft.methods.judge.method.pairwise import calibrate_swaps, one_order_prior
+from modelgraft.methods.judge.method.reliability import negative_log_likelihood, reliability
+from modelgraft.methods.judge.opening import (
+    asker_of,
+    asking_of,
+    items_of,
+    open_judge,
+    store_of,
+    with_references,
+)
+from modelgraft.methods.judge.summaries import (
+    failure_numbers,
+    percent,
+    unanswered,
+    write_judgments,
+)
+from modelgraft.methods.judge.winning import win_rates
+from modelgraft.methods.judge.worth_plots import reliability_plot, risk_plot
+
+FEWEST_LABELS = 10
+# A map needs this many verdicts of either kind, so that every fold holds some.
+FEWEST_OF_A_KIND = 10
+_NULL, _NULLS = "N/A", 16
+_BOTH: tuple[tuple[int, int], ...] = ((0, 1), (1, 0))
+
+
+@dataclass
+class Pairs:
+    """Pairs that were judged in both orders: the verdicts of each by order."""
+
+    items: list[Item]
+    verdicts: list[dict[tuple[int, int], list[Verdict]]]
+    seed: int
+    both: list[Judgment] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.both = [
+            pair_judgment(item, self._own(item, verdicts), "average")
+            for item, verdicts in zip(self.items, self.verdicts, strict=True)
+        ]
+
+    @staticmethod
+    def _own(
+        item: Item, verdicts: dict[tuple[int, int], list[Verdict]]
+    ) -> dict[tuple[int, int], list[Verdict]]:
+        return verdicts if pair_orders(item, "average") else {}
+
+    @property
+    def gains(self) -> Array:
+        """u [items], what the first slot gains in nats; nan where it has no size."""
+        return np.array([np.nan if one.position is None else one.position for one in self.both])
+
+    def one_order(self, priors: Sequence[float]) -> list[Judgment]:
+        """Judgments by one order, drawn from the texts' hash, less a prior for each item."""
+        found = []
+        for item, verdicts, prior in zip(self.items, self.verdicts, priors, strict=True):
+            orders = pair_orders(item, "random", seed=self.seed)
+            own = {order: verdicts[order] for order in orders}
+            found.append(pair_judgment(item, own, "random", prior))
+        return found
+
+
+def judge_both_orders(
+    items: Sequence[Item], judge: Judge, asking: Asking, seed: int
+) -> tuple[Pairs, list[Verdict]]:
+    """Every pair in both orders, equal texts without a call."""
+    calls = [
+        asking.call(item, *order, sample=sample)
+        for item in items
+        for order in pair_orders(item, "average")
+        for sample in range(asking.samples)
+    ]
+    verdicts = judge.read(calls)
+    found = iter(verdicts)
+    by_item = [
+        {
+            order: [next(found) for _ in range(asking.samples)]
+            for order in pair_orders(item, "average")
+        }
+        for item in items
+    ]
+    return Pairs(list(items), by_item, seed), verdicts
+
+
+def calibrate(config: CalibrateConfig, run: Run) -> Result:
+    """Fit a calibrator for `compare --calibrator`, and say what it is worth."""
+    judged = config if config.run is None else recorded_options(config.run, config.items, run.seed)
+    asking = asking_of(judged, "pair")
+    items = [one for one in items_of(judged, run, at_least=2) if len(one.candidates) == 2]
+    _check_labels(items)
+    with store_of(config, run) as store:
+        judge: Judge
+        if config.run is None:
+            items = with_references(config, run, items, asker_of(config, run, store))
+            judge = open_judge(config, run, store)
+            identity = identity_of(config, judge, asking)
+        else:
+            where = config.run / "artefacts" / IDENTITY
+            identity = read_identity(read_json(where, "a judge's identity"), str(where))
+            judge = RecordedJudge(config.run, identity.judge)
+        pairs, verdicts = judge_both_orders(items, judge, asking, run.seed)
+        contextual = None if config.run else contextual_prior(items, judge, asking)
+    write_judgments(run, pairs.both, verdicts)
+    write_json(run.add("text", IDENTITY, "Who judged, and how it was asked"), identity.as_dict())
+    result = _found(config, run, pairs, identity, contextual)
+    numbers = (*result.numbers, *failure_numbers(verdicts))
+    return replace(result, numbers=numbers, partial=unanswered(verdicts))
+
+
+def _found(
+    config: CalibrateConfig,
+    run: Run,
+    pairs: Pairs,
+    identity: Identity,
+    contextual: float | None,
+) -> Result:
+    gains = pairs.gains
+    prior = float(np.nanmean(gains)) if not np.isnan(gains).all() else 0.0
+    one = pairs.one_order([prior] * len(gains))
+    both = Worth.of("both orders", pairs.both, config, run.seed)
+    single = Worth.of("one order", one, config, run.seed)
+    stored = StoredCalibrator(
+        identity,
+        prior,
+        contextual,
+        batch_prior(pairs),
+        both.fitted,
+        single.fitted,
+        both.num,
+        config.agreement,
+        None if config.agreement is None else config.confidence,
+    )
+    path = run.add("text", "calibrator.json", "For compare --calibrator")
+    save_calibrator(path, stored)
+    for worth in (both, single):
+        name = worth.name.replace(" ", "-")
+        reliability_plot(
+            run, name, f"Confidence and agreement, {worth.name}",
+            worth.confidence, worth.calibrated, worth.is_right,
+        )  # fmt: skip
+    risk_plot(run, {worth.name: (worth.confidence, worth.is_right) for worth in (both, single)})
+    remarks = [*both.remarks, *single.remarks]
+    if np.isnan(gains).all():
+        remarks.append("the verdicts have no size, so what the first slot gains is not known.")
+    rates, told = win_rates(pairs.items, pairs.both)
+    numbers = [
+        Number("pairs", len(pairs.items)),
+        *_prior_numbers(pairs, stored),
+        *_half_the_calls(pairs),
+        *both.numbers(),
+        *single.numbers(),
+        *rates,
+    ]
+    return Result(tuple(numbers), remarks=(*remarks, *told))
+
+
+def _check_labels(items: Sequence[Item]) -> None:
+    num = sum(isinstance(one.label, str) and one.label != TIE for one in items)
+    if num < FEWEST_LABELS:
+        raise InputError(
+            f"{num} of {len(items)} pairs have a label that names the better candidate: "
+            f"{FEWEST_LABELS} are the least to learn from, and a certificate needs more.\n"
+            '  Add the field "label" to rows: the id of the better candidate.'
+        )
+
+
+# -- what the first slot gains ---------------------------------------------------------------------
+
+
+def contextual_prior(items: Sequence[Item], judge: Judge, asking: Asking) -> float | None:
+    """The mean log-odds of the first slot for candidates that say "N/A"; None without a size."""
+    nothing = (Candidate("a", _NULL), Candidate("b", _NULL))
+    shown = [one.with_candidates(nothing) for one in items[:_NULLS]]
+    odds = [one.log_odds for one in judge.read([asking.call(one, 0, 1) for one in shown])]
+    kept = [one for one in odds if np.isfinite(one)]
+    return one_order_prior(kept) if kept else None
+
+
+def batch_prior(pairs: Pairs) -> float | None:
+    """The mean log-odds of the first slot over one random order of all items."""
+    odds = [
+        one.log_odds
+        for item, verdicts in zip(pairs.items, pairs.verdicts, strict=True)
+        for order in pair_orders(item, "random", seed=pairs.seed)
+        for one in verdicts[order]
+    ]
+    kept = [one for one in odds if np.isfinite(one)]
+    return one_order_prior(kept) if kept else None
+
+
+def _prior_numbers(pairs: Pairs, stored: StoredCalibrator) -> list[Number]:
+    gains = pairs.gains[~np.isnan(pairs.gains)]
+    if not gains.size:
+        return []
+    found = bootstrap_mean(gains)
+    numbers = [
+        Number("gain of the first slot (PriDe)", found.value, found.low, found.high, found.n,
+               unit="nats", baseline=0.0)
+    ]  # fmt: skip
+    for name, value in (("contextual", stored.contextual), ("batch", stored.batch)):
+        if value is not None:
+            numbers.append(Number(f"gain of the first slot ({name})", value, unit="nats",
+                                  baseline=found.value))  # fmt: skip
+    content = np.array([one.content for one in pairs.both if one.content is not None])
+    first, second = (1 / (1 + np.exp(-(gains + sign * content))) for sign in (1, -1))
+    swaps = calibrate_swaps(first, second)
+    apart = [float(np.abs(a + b - 1).mean())
+             for a, b in ((first, second), (swaps(first), swaps(second)))]  # fmt: skip
+    numbers.append(Number("orders apart after CalibraEval", apart[1], n=gains.size,
+                          baseline=apart[0], better="lower"))  # fmt: skip
+    return numbers
+
+
+def _half_the_calls(pairs: Pairs) -> list[Number]:
+    """How often one order agrees with the label, as it stands and less the prior of the others.
+
+    A tie is half right: a judge that goes by the slot alone has nothing left to decide by.
+    """
+    gains = pairs.gains
+    num = int((~np.isnan(gains)).sum())
+    if num < 2:
+        return []
+    # Each item's prior is that of all others, so it is never fitted to itself.
+    left_out = (np.nansum(gains) - np.nan_to_num(gains)) / (num - (~np.isnan(gains)))
+    found = {}
+    for name, priors in (("as it stands", np.zeros(len(gains))), ("less the prior", left_out)):
+        known = [one for one in pairs.one_order(priors.tolist()) if one.is_right is not None]
+        points = [0.5 if one.winner == TIE else float(one.is_right or False)
+                  for one in known if one.label != TIE]  # fmt: skip
+        if not points:
+            return []
+        found[name] = bootstrap_mean(np.array(points))
+    ours, before = found["less the prior"], found["as it stands"]
+    return [
+        Number("one order less the prior agrees with the label", 100 * ours.value,
+               percent(ours.low), percent(ours.high), ours.n, unit="%",
+               baseline=100 * before.value)
+    ]  # fmt: skip
+
+
+# -- what verdicts are worth -----------------------------------------------------------------------
+
+
+@dataclass
+class Worth:
+    """What the verdicts of one policy are worth on the labelled items that have a winner.
+
+    `confidence` is the judge's own, `calibrated` that of maps fitted without the item. The
+    certificate counts labelled items without a winner as never accepted.
+    """
+
+    name: str
+    num: int
+    confidence: Array
+    calibrated: Array
+    is_right: Array
+    fitted: Fitted
+    certificate: Certificate | None = None
+    remarks: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls, name: str, judgments: Sequence[Judgment], config: CalibrateConfig, seed: int
+    ) -> Worth:
+        """The worth of judgments, by those whose label names the better candidate."""
+        known = [one for one in judgments if isinstance(one.label, str) and one.label != TIE]
+        won = [one for one in known if one.winner not in (None, TIE)]
+        raw = np.array([raw_confidence(one) for one in won])
+        right = np.array([float(one.is_right or False) for one in won])
+        groups = [one.group or one.item for one in won]
+        fitted, calibrated, remarks = fit_map(
+            raw, right, groups, choice=config.calibrator, folds=config.folds, seed=seed
+        )
+        worth = cls(name, len(known), raw, calibrated, right, fitted,
+                    remarks=[f"{name}: {one}" for one in remarks])  # fmt: skip
+        if config.agreement is not None:
+            worth.certify(config.agreement, config.confidence)
+        return worth
+
+    def certify(self, agreement: float, sureness: float) -> None:
+        """Certify the threshold of the judge's own confidence."""
+        rest = np.zeros(self.num - self.confidence.size)
+        alpha, delta = 1 - agreement, 1 - sureness
+        found = certify(
+            np.concatenate([self.confidence, rest]),
+            np.concatenate([self.is_right, rest]),
+            alpha=alpha,
+            delta=delta,
+            grid=GRID,
+            at_least=first_test(self.num, alpha, delta),
+        )
+        self.certificate = found
+        self.fitted = replace(self.fitted, status=found.status, threshold=found.threshold)
+        if found.status == "uncertifiable":
+            self.remarks.append(f"{self.name}: {uncertifiable(found, agreement)}")
+
+    def numbers(self) -> list[Number]:
+        """Measures before and after, and what the certificate gives."""
+        if not self.confidence.size:
+            return []
+        found = wilson(self.is_right.sum(), self.is_right.size)
+        numbers = [
+            Number(f"{self.name}: agrees with the label", 100 * found.value, percent(found.low),
+                   percent(found.high), found.n, unit="%", baseline=50.0),
+            Number(f"{self.name}: labelled items without a winner",
+                   self.num - self.confidence.size, better="lower"),
+        ]  # fmt: skip
+        before = reliability(self.confidence, self.is_right)
+        after = reliability(self.calibrated, self.is_right)
+        for what, name in (
+            ("ECE, equal width", "error_by_width"),
+            ("ECE, equal mass", "error_by_mass"),
+            ("Brier score", "brier"),
+            ("NLL", "nll"),
+            ("risk-coverage area", "aurc"),
+        ):
+            values: list[float] = [getattr(one, name) for one in (after, before)]
+            if np.isfinite(values[0]):
+                base = values[1] if np.isfinite(values[1]) else None
+                numbers.append(Number(f"{self.name}: {what}", values[0], n=before.num,
+                                      baseline=base, better="lower"))  # fmt: skip
+        if not np.isnan(after.auroc.value):
+            numbers.append(Number(f"{self.name}: AUROC", after.auroc.value, n=before.num,
+                                  baseline=before.auroc.value))  # fmt: skip
+        return numbers + self._certified()
+
+    def _certified(self) -> list[Number]:
+        found = self.certificate
+        if found is None:
+            return []
+        numbers = [
+            Number(f"{self.name}: verdicts that stand", 100 * found.coverage, n=found.num,
+                   unit="%")
+        ]  # fmt: skip
+        if found.status == "certified":
+            share = wilson(found.num_errors, found.num_accepted)
+            numbers += [
+                Number(f"{self.name}: certified confidence", found.threshold),
+                Number(f"{self.name}: errors among those", 100 * share.value, percent(share.low),
+                       percent(share.high), share.n, unit="%", better="lower"),
+                Number(f"{self.name}: certified errors at most", 100 * found.bound, unit="%",
+                       better="lower"),
+            ]  # fmt: skip
+        elif found.num_needed is not None:
+            numbers.append(Number(f"{self.name}: labels that would be needed", found.num_needed,
+                                  baseline=float(found.num), better="lower"))  # fmt: skip
+        return numbers
+
+
+def first_test(num: int, alpha: float, delta: float) -> int:
+    """How many accepted verdicts the first test has, by the number of labels alone.
+
+    That is 100, for a smaller one fails by a single unlucky error; of fewer than 200 labels half,
+    but never fewer than could pass without an error.
+    """
+    least = labels_needed(0, 1, alpha=alpha, delta=delta) or 1
+    return max(least, min(DEFAULT_AT_LEAST, num // 2))
+
+
+def uncertifiable(found: Certificate, agreement: float) -> str:
+    """Why nothing could be certified, and how many labels would do."""
+    needed = (
+        "no number of labels would do, for the share of errors there is too high"
+        if found.num_needed is None
+        else f"some {found.num_needed:,} labels would be needed if its share of errors stays"
+    )
+    return (
+        f"uncertifiable: with {found.num:,} labels an agreement of {100 * agreement:g} % cannot be "
+        f"promised ({found.num_errors} errors in {found.num_accepted} verdicts at the strictest "
+        f"threshold tested); {needed}. Applied, it lets no verdict stand."
+    )
+
+
+def fit_map(
+    raw: Array,
+    right: Array,
+    groups: Sequence[str],
+    *,
+    choice: CalibratorName = "auto",
+    folds: int = 5,
+    seed: int = 0,
+) -> tuple[Fitted, Array, list[str]]:
+    """The map of the least cross-fitted NLL, cross-fitted confidences, and remarks.
+
+    With too few verdicts of a kind there is no map, and confidences are the judge's own.
+    """
+    fewest = int(min(right.sum(), right.size - right.sum()))
+    if fewest < FEWEST_OF_A_KIND:
+        return Fitted(), raw, [
+            f"no map of confidences: {int(right.sum())} of {right.size} verdicts are right, and "
+            f"{FEWEST_OF_A_KIND} right and wrong ones are needed to fit one."
+        ]  # fmt: skip
+    names = list(CALIBRATORS) if choice == "auto" else [choice]
+    folds = min(folds, len(set(groups)))
+    tried: dict[CalibratorName, Array] = {
+        name: cross_fitted(CALIBRATORS[name], raw, right, groups=groups, num_folds=folds, seed=seed)
+        for name in names
+    }
+    losses = {name: negative_log_likelihood(found, right) for name, found in tried.items()}
+    best = min(losses, key=losses.__getitem__)
+    fitted = Fitted(best, CALIBRATORS[best](raw, right))
+    told: list[Any] = [f"{name} {loss:.4f}" for name, loss in losses.items()]
+    return fitted, tried[best], [f"map of confidences: {best} (NLL {', '.join(told)})."]

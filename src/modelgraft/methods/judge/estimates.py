@@ -1,0 +1,166 @@
+"""What judging would take, before it is paid for: looks, calls and characters."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from modelgraft.core.results import Number
+from modelgraft.core.settings import Settings
+from modelgraft.language.endpoints.calls import call_numbers
+from modelgraft.methods.judge.config import (
+    AuditConfig,
+    CompareConfig,
+    JudgeOptions,
+    RankConfig,
+    ScoreConfig,
+    SelectConfig,
+)
+from modelgraft.methods.judge.data import Item, read_items
+from modelgraft.methods.judge.judges.calls import Call
+from modelgraft.methods.judge.judging import pair_orders
+from modelgraft.methods.judge.method.windows import window_starts
+from modelgraft.methods.judge.opening import asking_of, world_of
+from modelgraft.methods.judge.prompts import Mode
+from modelgraft.methods.judge.ranking import SHARE
+
+_DRAFT = 512  # tokens of what a judge writes before it scores, at most
+
+
+def estimate_score(config: ScoreConfig, settings: Settings) -> list[Number]:
+    """What scoring every candidate would take; of a graph or of claims it is not known before."""
+    items = _items(config, settings, at_least=1)
+    num = max(1, len(config.criteria)) * config.samples
+    if config.by == "checklist":
+        num = config.questions * config.samples
+    orders = [(item, (place,)) for item in items for place in range(len(item.candidates))]
+    drafts = _own_answers(config, items)
+    drafts += max(1, len(config.criteria)) if config.steps else 0
+    drafts += {"checklist": len(items), "claims": len(orders)}.get(config.by, 0)
+    if config.by in ("claims", "graph"):
+        return [
+            Number("items", len(items)),
+            Number("candidates", len(orders)),
+            *call_numbers(Counter({config.judge: drafts}), drafts * _DRAFT),
+        ]
+    return [Number("items", len(items)), *_looks(config, "point", orders * num, drafts)]
+
+
+def estimate_compare(config: CompareConfig, settings: Settings) -> list[Number]:
+    """What comparing pairs would take."""
+    items = [one for one in _items(config, settings, at_least=2) if len(one.candidates) == 2]
+    orders = [
+        (item, order) for item in items for order in pair_orders(item, config.swap)
+    ] * config.samples
+    drafts = _own_answers(config, items)
+    return [Number("pairs", len(items)), *_looks(config, "pair", orders, drafts)]
+
+
+def estimate_rank(config: RankConfig, settings: Settings) -> list[Number]:
+    """What ranking would take at most."""
+    items = _items(config, settings, at_least=2)
+    if config.shows_lists:
+        lists = [
+            (item, tuple(range(min(len(item.candidates), 20))))
+            for item in items
+            for _ in range(num_lists(config.by, len(item.candidates)))
+        ]
+        return [Number("items", len(items)), *_looks(config, "list", lists)]
+    orders = _pair_looks(items, config, config.by)
+    return [Number("items", len(items)), *_looks(config, "pair", orders)]
+
+
+def estimate_select(config: SelectConfig, settings: Settings) -> list[Number]:
+    """What keeping the best candidate would take at most."""
+    items = _items(config, settings, at_least=1)
+    if config.by == "score":
+        points = [(item, (place,)) for item in items for place in range(len(item.candidates))]
+        return [Number("items", len(items)), *_looks(config, "point", points)]
+    orders = _pair_looks(items, config, config.by)
+    return [Number("items", len(items)), *_looks(config, "pair", orders)]
+
+
+def estimate_audit(config: AuditConfig, settings: Settings) -> list[Number]:
+    """What an audit would take at most: both orders, for each probe of either candidate as well."""
+    items = [one for one in _items(config, settings, at_least=2) if len(one.candidates) == 2]
+    rounds = 1 + 2 * len(config.probes) + len(config.attacks)
+    orders = [(item, order) for item in items for order in ((0, 1), (1, 0))] * rounds
+    return [Number("pairs", len(items)), *_looks(config, "pair", orders)]
+
+
+def num_pairs(by: str, n: int, *, budget: int | None = None, top: int | None = None) -> int:
+    """How many pairs of n candidates a ranker compares at most."""
+    every = n * (n - 1) // 2
+    levels = math.ceil(math.log2(n)) if n > 1 else 0
+    merged = n * levels - 2**levels + 1
+    bounds = {
+        "all_pairs": every,
+        "merge_sort": merged,
+        "beam": every,
+        "swiss": (levels + 2) * (n // 2),
+        "active": budget or max(n, int(SHARE * every)),
+        "sliding": sum(n - 1 - turn for turn in range(min(top or n, n - 1))),
+        "knock_out": n - 1,
+    }
+    return min(every, bounds[by])
+
+
+def num_lists(by: str, n: int) -> int:
+    """How many lists of n candidates a ranker shows at most."""
+    if by == "windows":
+        return len(window_starts(n, 20, 10))
+    return 20 if by == "permutations" else math.ceil(n / 3) * max(1, math.ceil(math.log2(n)))
+
+
+def _pair_looks(
+    items: Sequence[Item], config: RankConfig | SelectConfig, by: str
+) -> list[tuple[Item, tuple[int, ...]]]:
+    budget, top = getattr(config, "budget", None), getattr(config, "top", None)
+    orders = ((0, 1),) if config.swap in ("none", "random") else ((0, 1), (1, 0))
+    return [
+        (item, order)
+        for item in items
+        for _ in range(num_pairs(by, len(item.candidates), budget=budget, top=top))
+        for order in orders
+    ]
+
+
+def _items(config: JudgeOptions, settings: Settings, *, at_least: int) -> list[Item]:
+    if config.items is None:
+        return world_of(config, seed=settings.seed)
+    return read_items(config.items, reject=lambda *_: None, at_least=at_least)[: config.num]
+
+
+def _own_answers(config: JudgeOptions, items: Sequence[Item]) -> int:
+    if config.reference == "given":
+        return 0
+    return sum(item.reference is None for item in items)
+
+
+def _looks(
+    config: JudgeOptions,
+    mode: Mode,
+    looks: Sequence[tuple[Item, tuple[int, ...]]],
+    drafts: int = 0,
+) -> list[Number]:
+    """Looks of the judge, what they read, and the calls that they are."""
+    asking = asking_of(config, mode)
+    read = _characters(asking.call(item, *order) for item, order in looks)
+    numbers = [
+        Number("looks of the judge at most", len(looks)),
+        Number("characters to read at most", read),
+    ]
+    if config.how not in ("written", "logprobs"):
+        return numbers if not drafts else [*numbers, Number("texts to write at most", drafts)]
+    tokens = config.max_new_tokens if config.how == "written" else 1
+    asked = Counter({config.judge: len(looks) + drafts})
+    return [*numbers, *call_numbers(asked, len(looks) * tokens + drafts * _DRAFT)]
+
+
+def _characters(calls: Iterable[Call]) -> int:
+    total = 0
+    for call in calls:
+        messages, stem = call.shown()
+        total += len(stem) + sum(len(turn["content"]) for turn in messages)
+    return total

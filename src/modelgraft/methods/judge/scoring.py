@@ -1,0 +1,308 @@
+"""Scores of candidates that are made of several answers: criteria, checklists, claims, graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modelgraft.core.errors import ConfigError, InputError
+from modelgraft.core.markup import read_document
+from modelgraft.methods.judge.data import Item
+from modelgraft.methods.judge.drafts import Ask, checklists, claim_items, claims
+from modelgraft.methods.judge.judges.calls import Call, Judge, Verdict
+from modelgraft.methods.judge.judging import (
+    Asking,
+    Judgment,
+    Reading,
+    point_judgment,
+    verdict_score,
+)
+from modelgraft.methods.judge.method.pointwise import (
+    DecisionGraph,
+    Node,
+    Pooling,
+    claim_precision,
+    normalised,
+    sampled_score,
+    weighted,
+)
+from modelgraft.methods.judge.rubric import Rubric
+
+FEWEST_CLAIMS = 10  # below, the share of supported claims is cut (FActScore)
+_YES = ("Yes", "No")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One answer that a candidate's score is made of."""
+
+    item: str
+    candidate: str
+    question: str
+    value: float
+
+    def as_row(self) -> dict[str, Any]:
+        """The part as a row of JSONL; a value that could not be read is null."""
+        value = None if np.isnan(self.value) else self.value
+        return {"item": self.item, "candidate": self.candidate, "question": self.question,
+                "value": value}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Judgments, the verdicts they rest on, and the parts of their scores."""
+
+    judgments: list[Judgment]
+    verdicts: list[Verdict]
+    parts: list[Part]
+
+
+Questions = Mapping[tuple[int, int], Sequence[Rubric]]  # by the places of item and candidate
+
+
+def score_criteria(
+    items: Sequence[Item],
+    judge: Judge,
+    asking: Asking,
+    criteria: Sequence[Rubric],
+    *,
+    reading: Reading = "expectation",
+    pooling: Pooling = "mean",
+) -> Scored:
+    """The weighted mean of several criteria, sum w s / sum w, each asked by itself.
+
+    Criteria of different scales or directions are brought to 0 to 1 first, 1 the good end. A
+    candidate that lacks one of them has no score.
+    """
+    each = {
+        (number, place): criteria
+        for number, item in enumerate(items)
+        for place in range(len(item.candidates))
+    }
+    scales = {(one.numbers, one.better) for one in criteria}
+    return _score_parts(items, judge, asking, each, len(scales) > 1, reading, pooling)
+
+
+def score_checklist(
+    items: Sequence[Item],
+    judge: Judge,
+    asking: Asking,
+    ask: Ask,
+    *,
+    num: int,
+    reading: Reading = "expectation",
+    pooling: Pooling = "mean",
+) -> Scored:
+    """The mean probability of yes over questions that the judge wrote for each instruction.
+
+    An item for which it wrote none has no score.
+    """
+    lists = checklists(items, ask, num=num)
+    each = {
+        (number, place): [_yes_no(question) for question in found]
+        for number, (item, found) in enumerate(zip(items, lists, strict=True))
+        for place in range(len(item.candidates))
+    }
+    return _score_parts(items, judge, asking, each, False, reading, pooling)
+
+
+def score_claims(
+    items: Sequence[Item],
+    judge: Judge,
+    asking: Asking,
+    ask: Ask,
+    *,
+    reading: Reading = "expectation",
+    at_least: int = FEWEST_CLAIMS,
+) -> Scored:
+    """The share of a candidate's claims that the judge finds supported, cut where they are few.
+
+    The judge splits the candidate into claims and decides each by itself, against the item's
+    reference and context where there are any (FActScore, Min et al. 2023).
+    """
+    places = [(number, place) for number, item in enumerate(items)
+              for place in range(len(item.candidates))]  # fmt: skip
+    found = claims([items[number].candidates[place].text for number, place in places], ask)
+    rubric = _yes_no("Is this statement true, and supported by what is given, if anything is?")
+    asked = Asking(asking.template, rubric, asking.hardening, asking.samples)
+    calls: list[Call] = []
+    for (number, place), own in zip(places, found, strict=True):
+        calls += [asked.call(one, 0) for one in claim_items(items[number], place, own or ())]
+    verdicts = judge.read(calls)
+    told = iter(zip(calls, verdicts, strict=True))
+    scores: list[dict[str, float]] = [{} for _ in items]
+    every: list[list[Verdict]] = [[] for _ in items]
+    parts = []
+    for (number, place), own in zip(places, found, strict=True):
+        name = items[number].candidates[place].id
+        taken = [next(told) for _ in own or ()]
+        values = [verdict_score(verdict, call.values, reading) for call, verdict in taken]
+        every[number] += [verdict for _, verdict in taken]
+        parts += [
+            Part(items[number].id, name, call.candidates[0].text, value)
+            for (call, _), value in zip(taken, values, strict=True)
+        ]
+        whole = not np.isnan(values).any()
+        supported = [value > 0.5 for value in values]
+        scores[number][name] = claim_precision(supported, at_least=at_least) if whole else np.nan
+    judgments = [
+        point_judgment(item, scores[number], every[number], "higher")
+        for number, item in enumerate(items)
+    ]
+    return Scored(judgments, verdicts, parts)
+
+
+def score_graph(
+    items: Sequence[Item], judge: Judge, asking: Asking, graph: DecisionGraph
+) -> Scored:
+    """The score at the leaf that each candidate's answers lead to; no answer leads to none."""
+    places = [(number, place) for number, item in enumerate(items)
+              for place in range(len(item.candidates))]  # fmt: skip
+    walks = {key: _walk(graph) for key in places}
+    asked: dict[tuple[int, int], Rubric] = {}
+    scores: list[dict[str, float]] = [{} for _ in items]
+    every: list[list[Verdict]] = [[] for _ in items]
+    verdicts: list[Verdict] = []
+    parts: list[Part] = []
+
+    def step(key: tuple[int, int], answer: str | None) -> None:
+        number, place = key
+        try:
+            asked[key] = walks[key].send(answer)
+        except StopIteration as stop:
+            asked.pop(key, None)
+            scores[number][items[number].candidates[place].id] = stop.value
+
+    for key in places:
+        step(key, None)
+    while asked:
+        now = dict(asked)
+        found = judge.read([
+            replace(asking, rubric=rubric).call(items[number], place)
+            for (number, place), rubric in now.items()
+        ])  # fmt: skip
+        verdicts += found
+        for (key, rubric), one in zip(now.items(), found, strict=True):
+            number, place = key
+            every[number].append(one)
+            value = np.nan if one.label is None else float(rubric.labels.index(one.label))
+            parts.append(
+                Part(items[number].id, items[number].candidates[place].id, rubric.question, value)
+            )
+            step(key, one.label)
+    judgments = [
+        point_judgment(item, scores[number], every[number], "higher")
+        for number, item in enumerate(items)
+    ]
+    return Scored(judgments, verdicts, parts)
+
+
+def _walk(graph: DecisionGraph) -> Generator[Rubric, str | None, float]:
+    """The rubrics along the walk of one candidate; each is answered by a label or None."""
+    place: str | float = graph.start
+    while isinstance(place, str):
+        node = graph.nodes[place]
+        answer = yield Rubric(name=place, question=node.question, labels=tuple(node.answers))
+        if answer is None:
+            return np.nan
+        place = node.answers[answer]
+    return float(place)
+
+
+def read_graph(path: Path) -> DecisionGraph:
+    """A decision graph from a file: `start`, and `nodes` with a `question` and its `answers`.
+
+    An answer leads to the name of a node or to a number. Raises `InputError` for another shape and
+    `ConfigError` for a graph that goes in a circle or leads nowhere.
+    """
+    document = read_document(path)
+    values = dict(document.data)
+    try:
+        nodes = {
+            str(name): Node(
+                str(node["question"]),
+                {str(answer): _leaf(target) for answer, target in node["answers"].items()},
+            )
+            for name, node in values["nodes"].items()
+        }
+        graph = DecisionGraph(str(values["start"]), nodes)
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(
+            f"{path}: this is no decision graph.\n"
+            "  It needs `start: NAME` and `nodes:`, each with a `question` and `answers`, of which "
+            "every one leads to a node's name or to a score."
+        ) from None
+    for name, node in nodes.items():
+        if len(node.answers) < 2:
+            raise ConfigError("graph", f"{path}: node {name!r} needs two answers or more.")
+    return graph
+
+
+def _leaf(target: Any) -> str | float:
+    text = str(target)
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _yes_no(question: str) -> Rubric:
+    return Rubric(name="question", question=question, labels=_YES, values=(1.0, 0.0))
+
+
+def _score_parts(
+    items: Sequence[Item],
+    judge: Judge,
+    asking: Asking,
+    each: Questions,
+    is_normalised: bool,
+    reading: Reading,
+    pooling: Pooling,
+) -> Scored:
+    """Ask every candidate its own questions, all in one go, and take the weighted means."""
+    calls = [
+        replace(asking, rubric=rubric).call(items[number], place, sample=sample)
+        for (number, place), rubrics in each.items()
+        for rubric in rubrics
+        for sample in range(asking.samples)
+    ]
+    verdicts = judge.read(calls)
+    found = iter(zip(calls, verdicts, strict=True))
+    scores: list[dict[str, float]] = [{} for _ in items]
+    every: list[list[Verdict]] = [[] for _ in items]
+    parts: list[Part] = []
+    for (number, place), rubrics in each.items():
+        name = items[number].candidates[place].id
+        values: dict[str, float] = {}
+        for index, rubric in enumerate(rubrics):
+            own = [next(found) for _ in range(asking.samples)]
+            every[number] += [verdict for _, verdict in own]
+            numbers = [verdict_score(verdict, call.values, reading) for call, verdict in own]
+            value = sampled_score(numbers, pooling=pooling).value
+            parts.append(Part(items[number].id, name, _told(rubric), value))
+            values[str(index)] = _on_unit(value, rubric) if is_normalised else value
+        weights = {str(index): rubric.weight for index, rubric in enumerate(rubrics)}
+        scores[number][name] = weighted(values, weights) if values else np.nan
+    better = "higher"
+    if not is_normalised and any(each.values()):
+        better = next(rubrics[0].better for rubrics in each.values() if rubrics)
+    judgments = [
+        point_judgment(item, scores[number], every[number], better)
+        for number, item in enumerate(items)
+    ]
+    return Scored(judgments, verdicts, parts)
+
+
+def _told(rubric: Rubric) -> str:
+    return rubric.question if rubric.name == "question" else rubric.name
+
+
+def _on_unit(value: float, rubric: Rubric) -> float:
+    if np.isnan(value):
+        return value
+    low, high = min(rubric.numbers), max(rubric.numbers)
+    return float(normalised(value, low, high, is_higher_better=rubric.better == "higher"))

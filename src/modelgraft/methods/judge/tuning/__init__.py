@@ -1,0 +1,1 @@
+"""Judges that are tuned: a probe, an adapter that chooses, a reward head; and their folders."""

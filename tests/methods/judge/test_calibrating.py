@@ -1,0 +1,338 @@
+"""Calibrators: fitted, stored, applied to the same judge alone, and kept promises."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scripted_pairs import (
+    judgments_of,
+    listing,
+    make_pairs,
+    number,
+    run_action,
+    writing,
+)
+
+from modelgraft.core.errors import ConfigError, InputError
+from modelgraft.language.endpoints.scripted import ScriptedServer
+from modelgraft.methods.judge.actions import calibrate, compare
+from modelgraft.methods.judge.calibrating import Worth, first_test
+from modelgraft.methods.judge.calibrator import (
+    GRID,
+    Fitted,
+    applied,
+    load_calibrator,
+    save_calibrator,
+)
+from modelgraft.methods.judge.config import CalibrateConfig, CompareConfig
+from modelgraft.methods.judge.judging import Judgment
+from modelgraft.methods.judge.method.calibration import CALIBRATORS
+from modelgraft.methods.judge.method.pairwise import calibrate_swaps
+
+CALIBRATOR = Path("artefacts") / "calibrator.json"
+
+
+def sure(lead: float) -> float:
+    """People who nearly always see the same lead as the judge."""
+    return 1 / (1 + math.exp(-6 * lead))
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """A folder with items, a calibration run of a judge that likes the first slot, and its URL."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    items = make_pairs(folder / "items.jsonl", 240, labelled=200)
+    with ScriptedServer(listing(1.5, 3.0)) as server:
+        judge = {"judge": f"{server.url}#m", "read": "logprobs"}
+        config = CalibrateConfig(items=items, agreement=0.85, **judge)
+        result = run_action(calibrate, config, folder / "run")
+        yield folder, items, judge, result, server
+
+
+# -- what is fitted --------------------------------------------------------------------------------
+
+
+def test_what_the_first_slot_gains_is_found_and_taken_back_at_half_the_calls(fitted):
+    _, _, _, result, _ = fitted
+    assert number(result, "gain of the first slot (PriDe)").value == pytest.approx(1.5)
+    assert number(result, "gain of the first slot (contextual)").value == pytest.approx(1.5)
+    one = number(result, "one order less the prior agrees with the label")
+    assert one.value == number(result, "both orders: agrees with the label").value > one.baseline
+
+
+def test_calibrated_confidences_are_more_believable_than_those_that_are_stated(fitted):
+    _, _, _, result, _ = fitted
+    for name in ("NLL", "Brier score", "ECE, equal width"):
+        found = number(result, f"both orders: {name}")
+        assert found.value < found.baseline and found.n == 200
+
+
+def test_a_stored_calibrator_is_the_one_that_was_fitted(fitted):
+    folder, _, _, _, _ = fitted
+    stored = load_calibrator(folder / "run" / CALIBRATOR)
+    rows = [row for row in judgments_of(folder / "run") if "label" in row]
+    raw = np.array([max(row["probability"], 1 - row["probability"]) for row in rows])
+    right = np.array([float(row["winner"] == row["label"]) for row in rows])
+    own = CALIBRATORS[stored.both.method](raw, right)
+    np.testing.assert_array_equal(stored.both.map(raw), own(raw))
+    save_calibrator(folder / "again.json", stored)
+    again = (folder / "again.json").read_bytes()
+    assert again == (folder / "run" / CALIBRATOR).read_bytes()
+
+
+def test_an_isotonic_map_is_stored_with_its_knots(tmp_path):
+    found = calibrate_swaps([0.6, 0.9], [0.5, 0.2])
+    fitted = Fitted("isotonic", found, "certified", 0.75)
+    stored = load_calibrator(_written(tmp_path, fitted))
+    np.testing.assert_array_equal(stored.both.map.values, found.values)
+    assert stored.both.threshold == 0.75 and stored.one.threshold == np.inf
+
+
+def _written(folder: Path, both: Fitted) -> Path:
+    from modelgraft.methods.judge.calibrator import Identity, StoredCalibrator
+
+    identity = Identity("m", "", "t", "r", "fence", "given", 1)
+    path = folder / "calibrator.json"
+    save_calibrator(path, StoredCalibrator(identity, 0.5, None, None, both, Fitted(), 9))
+    return path
+
+
+def test_plots_and_a_calibrator_are_kept_as_artefacts(fitted):
+    _, _, _, result, _ = fitted
+    kinds = {one.path.split("/")[-1]: one.kind for one in result.artefacts}
+    assert kinds["risk-coverage.json"] == kinds["reliability-both-orders.json"] == "plot"
+    assert {"calibrator.json", "judge.json", "judgments.jsonl", "verdicts.jsonl"} <= set(kinds)
+
+
+def test_a_judge_that_goes_by_the_slot_alone_is_a_coin_after_pride(tmp_path):
+    """Acceptance 6."""
+    items = make_pairs(tmp_path / "items.jsonl", 200)
+    with ScriptedServer(listing(slot=2.0, sharpness=0.0)) as server:
+        config = CalibrateConfig(items=items, judge=f"{server.url}#m", read="logprobs")
+        result = run_action(calibrate, config, tmp_path / "run")
+    found = number(result, "one order less the prior agrees with the label")
+    assert found.value == pytest.approx(50, abs=5)
+
+
+def test_written_verdicts_are_sure_where_both_orders_agree_and_have_no_prior(tmp_path):
+    items = make_pairs(tmp_path / "items.jsonl", 120)
+    with ScriptedServer(writing(0.5)) as server:
+        config = CalibrateConfig(items=items, judge=f"{server.url}#m", agreement=0.6)
+        result = run_action(calibrate, config, tmp_path / "run")
+    assert any("what the first slot gains is not known" in one for one in result.remarks)
+    assert load_calibrator(tmp_path / "run" / CALIBRATOR).prior == 0.0
+    assert number(result, "both orders: verdicts that stand").value > 30
+
+
+# -- the promise -----------------------------------------------------------------------------------
+
+
+def draw(rng: np.random.Generator, num: int) -> list[Judgment]:
+    """Verdicts that are right less often than the judge believes."""
+    p = rng.uniform(0.02, 0.98, num)
+    right = rng.random(num) < 0.5 + 0.95 * np.abs(p - 0.5)
+    return [
+        Judgment(str(place), "", "a" if is_right == (one > 0.5) else "b",
+                 winner="a" if one > 0.5 else "b", probability=float(one))
+        for place, (one, is_right) in enumerate(zip(p, right, strict=True))
+    ]  # fmt: skip
+
+
+def test_certified_thresholds_keep_their_promise_over_draws_of_the_labels():
+    """Acceptance 16 and 17: what stands errs above the promise in at most a tenth of the draws."""
+    rng = np.random.default_rng(0)
+    config = CalibrateConfig(agreement=0.75, confidence=0.9, calibrator="temperature")
+    broken, certified = 0, 0
+    for _ in range(200):
+        worth = Worth.of("both", draw(rng, 240), config, 0)
+        threshold = worth.fitted.threshold
+        if np.isfinite(threshold):
+            # Right in 0.5 + 0.95 x, x uniform from threshold - 1/2 to 0.48.
+            error = 1 - (0.5 + 0.95 * (max(threshold - 0.5, 0) + 0.48) / 2)
+            broken += error > 0.25
+            certified += 1
+    assert certified > 100
+    assert broken / 200 <= 0.1 + 2 * math.sqrt(0.1 * 0.9 / 200)
+
+
+def test_too_few_labels_are_uncertifiable_and_their_number_is_told(tmp_path):
+    items = make_pairs(tmp_path / "items.jsonl", 40, right=sure)
+    with ScriptedServer(listing()) as server:
+        judge = {"judge": f"{server.url}#m", "read": "logprobs"}
+        config = CalibrateConfig(items=items, agreement=0.99, confidence=0.95, **judge)
+        result = run_action(calibrate, config, tmp_path / "run")
+        told = [one for one in result.remarks if "uncertifiable" in one]
+        path = tmp_path / "run" / CALIBRATOR
+        config = CompareConfig(items=items, calibrator=path, **judge)
+        applied_to = run_action(compare, config, tmp_path / "compared")
+    assert len(told) == 2 and "40 labels" in told[0] and "99 %" in told[0]
+    assert number(applied_to, "abstained").value == 100
+    assert all("winner" not in row for row in judgments_of(tmp_path / "compared"))
+
+
+def test_the_first_test_has_what_could_pass_without_an_error():
+    assert first_test(1000, 0.2, 0.1) == 100
+    assert first_test(60, 0.2, 0.1) == 30
+    assert first_test(12, 0.2, 0.1) == 11  # ln 0.1 / ln 0.8 = 10.3
+    assert GRID[0] == 1.0 and GRID[-1] == 0.5 and len(GRID) == 26 and (np.diff(GRID) < 0).all()
+
+
+# -- what it is applied to -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("swap", ["average", "random"])
+def test_a_calibrator_makes_the_unsure_abstain_and_the_rest_right_as_promised(fitted, swap):
+    folder, items, judge, _, _ = fitted
+    path = folder / "run" / CALIBRATOR
+    config = CompareConfig(items=items, calibrator=path, swap=swap, **judge)
+    result = run_action(compare, config, folder / swap)
+    rows = judgments_of(folder / swap)
+    stored = load_calibrator(path)
+    for row in rows:
+        assert row["abstained"] != ("winner" in row)
+        assert row["confidence"] == pytest.approx(max(row["probability"], 1 - row["probability"]))
+        assert (row["confidence"] >= stored.both.confidence(stored.both.threshold) - 1e-9) != row[
+            "abstained"
+        ]
+    assert 0 < number(result, "abstained").value < 100
+    assert number(result, "agrees with the label").value >= 85
+    assert number(result, "verdicts").value == len(rows) * (2 if swap == "average" else 1)
+
+
+@pytest.mark.parametrize("swap", ["average", "random"])
+def test_mirrored_items_get_the_mirrored_calibrated_judgment(fitted, swap):
+    """Acceptance 5."""
+    folder, items, judge, _, _ = fitted
+    rows = [json.loads(line) for line in items.read_text().splitlines()[:60]]
+    one, other = ([dict(row) for row in rows] for _ in range(2))
+    for row, turned in zip(one, other, strict=True):
+        a, b = row["candidates"]
+        row["candidates"] = [{"id": "a", "text": a}, {"id": "b", "text": b}]
+        turned["candidates"] = row["candidates"][::-1]
+    found = []
+    for name, listed in (("one", one), ("other", other)):
+        path = folder / f"{name}-{swap}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in listed))
+        calibrator = folder / "run" / CALIBRATOR
+        config = CompareConfig(items=path, calibrator=calibrator, swap=swap, **judge)
+        run_action(compare, config, folder / f"run-{name}-{swap}")
+        found.append(judgments_of(folder / f"run-{name}-{swap}"))
+    for first, second in zip(*found, strict=True):
+        assert first.get("winner") == second.get("winner")
+        assert first["abstained"] == second["abstained"]
+        assert first["probability"] == pytest.approx(1 - second["probability"])
+
+
+def test_a_tie_claims_nothing_and_is_left_alone():
+    tie = Judgment("i", "", "a", winner="tie", probability=0.5)
+    assert applied(tie, Fitted("none", None, "uncertifiable")) is tie
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"rubric": "fluency"}, "rubric 'overall .*' there, 'fluency .*' here"),
+        ({"template": "plain_pair"}, "template 'pair .*' there, 'plain_pair .*' here"),
+        ({"hardening": "mark"}, "hardening 'fence' there, 'mark' here"),
+    ],
+)
+def test_the_calibrator_of_another_question_is_refused_naming_both(fitted, changed, told):
+    folder, items, judge, _, _ = fitted
+    path = folder / "run" / CALIBRATOR
+    config = CompareConfig(items=items, calibrator=path, **judge, **changed)
+    with pytest.raises(ConfigError, match=told):
+        run_action(compare, config, folder / f"refused-{next(iter(changed))}")
+
+
+def test_the_calibrator_of_another_judge_is_refused(fitted):
+    folder, items, _, _, server = fitted
+    path = folder / "run" / CALIBRATOR
+    config = CompareConfig(
+        items=items, calibrator=path, judge=f"{server.url}#other", read="logprobs"
+    )
+    with pytest.raises(ConfigError, match="judge 'm logprobs' there, 'other logprobs' here"):
+        run_action(compare, config, folder / "refused-judge")
+
+
+def test_options_that_contradict_a_calibrator_are_refused():
+    path = Path("calibrator.json")
+    with pytest.raises(ConfigError, match="--swap consensus"):
+        CompareConfig(calibrator=path, swap="consensus")
+    with pytest.raises(ConfigError, match="--prior"):
+        CompareConfig(calibrator=path, prior=1.0)
+    with pytest.raises(ConfigError, match="--agreement 1: it lies between 0 and 1"):
+        CalibrateConfig(agreement=1.0)
+
+
+# -- a finished run --------------------------------------------------------------------------------
+
+
+def test_the_verdicts_of_a_finished_run_are_taken_without_a_call(fitted):
+    from modelgraft.core.attempts import RunRecord
+    from modelgraft.core.options import flatten
+    from modelgraft.core.runs import open_run
+
+    folder, items, judge, result, server = fitted
+    config = CompareConfig(items=items, **judge)
+    record = RunRecord(method="judge", action="compare", config=flatten(config))
+    with open_run(folder / "compared", seed=0, record=record) as run:
+        run.finish(compare(config, run))
+    asked = server.counts()
+    config = CalibrateConfig(run=folder / "compared", agreement=0.85)
+    again = run_action(calibrate, config, folder / "from-run")
+    assert server.counts() == asked
+    ours, theirs = (load_calibrator(folder / name / CALIBRATOR) for name in ("from-run", "run"))
+    assert ours.prior == theirs.prior and ours.identity == theirs.identity
+    assert ours.both.map == theirs.both.map and ours.both.threshold == theirs.both.threshold
+    name = "both orders: certified confidence"
+    assert number(again, name).value == number(result, name).value
+
+
+def test_a_run_that_is_none_is_told_so(tmp_path):
+    config = CalibrateConfig(run=tmp_path)
+    with pytest.raises(InputError, match="no such file; expected the config of a run"):
+        run_action(calibrate, config, tmp_path / "run")
+
+
+# -- bad input -------------------------------------------------------------------------------------
+
+
+def test_items_without_labels_are_told_so(tmp_path):
+    items = make_pairs(tmp_path / "items.jsonl", 30, labelled=4)
+    config = CalibrateConfig(items=items, judge="http://127.0.0.1:1/v1#m")
+    with pytest.raises(InputError, match=r'4 of 30 pairs have a label .*\n.*"label"'):
+        run_action(calibrate, config, tmp_path / "run")
+
+
+def test_a_judge_that_is_always_right_has_a_certificate_and_no_map(tmp_path):
+    items = make_pairs(tmp_path / "items.jsonl", 60, right=lambda lead: float(lead > 0))
+    with ScriptedServer(listing()) as server:
+        config = CalibrateConfig(
+            items=items, judge=f"{server.url}#m", read="logprobs", agreement=0.8
+        )
+        result = run_action(calibrate, config, tmp_path / "run")
+    assert any("no map of confidences: 60 of 60" in one for one in result.remarks)
+    assert number(result, "both orders: verdicts that stand").value == 100
+
+
+def test_a_judge_worse_than_a_coin_is_corrected_by_nothing_and_said_so(tmp_path):
+    """Section 9: q0 + q1 <= 1."""
+    items = make_pairs(tmp_path / "items.jsonl", 60, labelled=40)
+    with ScriptedServer(listing(sharpness=-2.0)) as server:
+        config = CalibrateConfig(items=items, judge=f"{server.url}#m", read="logprobs")
+        result = run_action(calibrate, config, tmp_path / "run")
+    assert any("Rogan-Gladen: not measured" in one and "no better" in one
+               for one in result.remarks)  # fmt: skip
+    assert number(result, "win rate of the first candidate, PPI++").n == 40
+
+
+@pytest.mark.parametrize("text", ['{"format": 2}', '{"format": 1, "prior": 0}', "[]"])
+def test_a_file_that_is_no_calibrator_is_named(tmp_path, text):
+    path = tmp_path / "c.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"c\.json: this is no"):
+        load_calibrator(path)
