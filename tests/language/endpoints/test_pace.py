@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from email.utils import formatdate
 from random import Random
 
 import pytest
 
 from modelgraft.core.errors import Unavailable
-from modelgraft.language.endpoints.pace import Breaker, Limiter, backoff, retry_after
+from modelgraft.language.endpoints.pace import (
+    Breaker,
+    Limiter,
+    SystemClock,
+    backoff,
+    retry_after,
+)
 
 NOW = 1_700_000_000.0
 
@@ -55,72 +62,126 @@ def test_both_forms_of_retry_after_are_read_and_nonsense_is_not(headers, expecte
     assert retry_after(headers, NOW) == expected
 
 
-def test_one_episode_of_429_cuts_once_and_the_next_cuts_again(by_hand):
-    limiter = Limiter(64, by_hand)
-    for _ in range(30):
-        limiter.rate_limited()
-    assert limiter.limit == pytest.approx(64 * 0.8)
-    by_hand.time += 15
-    limiter.rate_limited()
-    assert limiter.limit == pytest.approx(64 * 0.64)
-    for _ in range(100):
-        by_hand.time += 15
-        limiter.rate_limited()
-    assert limiter.limit == 1.0
+class LeapingLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time leaps to the next timer as soon as nothing else is to be done."""
+
+    leapt = 0.0
+
+    def time(self) -> float:
+        return self.leapt
+
+    def _run_once(self) -> None:
+        if not self._ready and self._scheduled:
+            self.leapt += max(0.0, self._scheduled[0]._when - self.time())
+        super()._run_once()
 
 
-def test_a_full_round_of_answers_gives_one_call_back_up_to_the_most(by_hand):
-    limiter = Limiter(10, by_hand)
-    limiter.limit = 5.0
-    for _ in range(5):
-        limiter.answered()
-    assert limiter.limit == pytest.approx(6.0, abs=0.1)
-    for _ in range(500):
-        limiter.answered()
-    assert limiter.limit == 10.0
+class Endpoint:
+    """An endpoint that lets in so many calls a second, or at once, and refuses strays besides."""
+
+    def __init__(self, *, rate: float = math.inf, capacity: int = 1000, stray: float = 0.0) -> None:
+        self.rate, self.capacity, self.stray = rate, capacity, stray
+        self.random = Random(0)
+        self.left, self.since, self.busy = 1.0, 0.0, 0
+
+    def lets_in(self, now: float) -> bool:
+        self.left = min(max(self.rate / 10, 1.0), self.left + (now - self.since) * self.rate)
+        self.since = now
+        if self.busy >= self.capacity or self.left < 1:
+            return False
+        self.left -= 1
+        return True
 
 
-def test_a_server_error_cuts_nothing_and_takes_the_place_of_one_answer(by_hand):
-    limiter = Limiter(10, by_hand)
-    limiter.limit = 5.0
-    for _ in range(3):
-        limiter.troubled()
-    for _ in range(3):
-        limiter.answered()
-    assert limiter.limit == 5.0
-    limiter.answered()
-    assert limiter.limit == pytest.approx(5.2)
-    for _ in range(1000):  # a long outage is forgotten after one round
-        limiter.troubled()
-    for _ in range(11):
-        limiter.answered()
-    assert limiter.limit > 5.2
+LATENCY_S = 0.5
 
 
-def steady_limit(by_hand, share: float, capacity: int) -> float:
-    """The mean limit of the last half hour of an hour of calls that take a second each."""
-    limiter, random, seen = Limiter(64, by_hand), Random(0), []
-    for second in range(3600):
-        by_hand.time += 1
-        begun = int(limiter.limit)
-        for place in range(begun):
-            if place >= capacity or random.random() < share:
-                limiter.rate_limited()
-            else:
-                limiter.answered()
-        if second >= 1800:
-            seen.append(limiter.limit)
-    return sum(seen) / len(seen)
+def traffic(endpoint: Endpoint, *, seconds: float = 60.0, most: int = 64, then=None):
+    """Calls begun and answered a second in the latter half of this time, or after `then`."""
+    seen: list[tuple[float, str]] = []
+
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        clock = SystemClock()
+        clock.now = loop.time
+        limiter = Limiter(most, clock)
+
+        async def call(again: bool) -> bool:
+            await limiter.enter(again=again)
+            try:
+                seen.append((loop.time(), "begun"))
+                if not endpoint.lets_in(loop.time()):
+                    limiter.rate_limited()
+                    return False
+                endpoint.busy += 1
+                await asyncio.sleep(LATENCY_S)
+                endpoint.busy -= 1
+                if endpoint.random.random() < endpoint.stray:
+                    limiter.rate_limited()
+                    return False
+            finally:
+                limiter.leave()
+            limiter.answered()
+            seen.append((loop.time(), "answered"))
+            return True
+
+        async def items() -> None:
+            while loop.time() < end:
+                again = False
+                while not await call(again):
+                    again = True
+                    await asyncio.sleep(endpoint.random.uniform(0, 0.5))
+
+        start = loop.time()
+        end = start + seconds
+        if then is not None:
+            loop.call_at(start + seconds / 2, then)
+        await asyncio.gather(*(items() for _ in range(4 * most)))
+        late = [what for when, what in seen if start + seconds / 2 <= when < end]
+        found.extend(late.count(what) / (seconds / 2) for what in ("begun", "answered"))
+
+    found: list[float] = []
+    with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+        runner.run(scene())
+    return found
 
 
-def test_stray_refusals_do_not_wear_the_limit_down(by_hand):
-    assert steady_limit(by_hand, share=0.01, capacity=64) > 54
-    assert steady_limit(by_hand, share=0.30, capacity=64) > 40
+@pytest.mark.parametrize("rate", [20, 40, 100])
+def test_a_real_rate_is_used_in_full_and_not_overrun_by_much(rate):
+    begun, answered = traffic(Endpoint(rate=rate))
+    assert answered > 0.92 * rate and begun < 1.2 * rate
 
 
 @pytest.mark.parametrize("capacity", [4, 16, 32])
-def test_a_real_limit_is_used_in_full_and_not_overrun_by_much(by_hand, capacity):
-    assert capacity <= steady_limit(by_hand, share=0.0, capacity=capacity) < 1.2 * capacity + 20
+def test_a_limit_of_calls_at_once_is_found_as_a_rate(capacity):
+    begun, answered = traffic(Endpoint(capacity=capacity), seconds=120)
+    assert answered > 0.8 * capacity / LATENCY_S and begun < 1.3 * capacity / LATENCY_S
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.3])
+def test_stray_refusals_do_not_wear_the_pace_down(share):
+    _, answered = traffic(Endpoint(stray=share))
+    assert answered > 0.9 * (1 - share) * 64 / LATENCY_S
+
+
+def test_strays_beside_a_real_rate_hide_neither():
+    begun, answered = traffic(Endpoint(rate=40, stray=0.2), seconds=120)
+    assert answered > 0.8 * 0.8 * 40 and begun < 1.6 * 40
+
+
+def test_a_limit_that_is_lifted_is_forgotten():
+    endpoint = Endpoint(rate=40)
+    _, answered = traffic(
+        endpoint, seconds=120, then=lambda: setattr(endpoint, "rate", math.inf)
+    )
+    assert answered > 80
+
+
+def test_an_endpoint_that_answers_others_is_asked_again_soon():
+    waits = [backoff(7, Random(seed), silent_s=0.1) for seed in range(200)]
+    assert 0.45 < max(waits) <= 0.5
+    longer = [backoff(7, Random(seed), silent_s=10.0) for seed in range(200)]
+    assert 18 < max(longer) <= 20.0
 
 
 def test_never_more_than_the_limit_at_once_and_first_come_first_served(by_hand):
@@ -141,6 +202,23 @@ def test_never_more_than_the_limit_at_once_and_first_come_first_served(by_hand):
 
     asyncio.run(everyone())
     assert order == list(range(20)) and most == 3
+
+
+def test_a_further_try_goes_before_new_calls(by_hand):
+    limiter, order = Limiter(1, by_hand), []
+
+    async def one(name: str, again: bool) -> None:
+        await limiter.enter(again=again)
+        order.append(name)
+        await asyncio.sleep(0)
+        limiter.leave()
+
+    async def everyone() -> None:
+        names = (("a", False), ("b", False), ("c", False), ("b again", True))
+        await asyncio.gather(*(one(*name) for name in names))
+
+    asyncio.run(everyone())
+    assert order == ["a", "b again", "b", "c"]
 
 
 @pytest.mark.parametrize("rounds", range(4))

@@ -11,13 +11,15 @@ import pytest
 from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import open_run
+from modelgraft.core.settings import Settings
 from modelgraft.evaluation.report.formats import Table
 from modelgraft.language.endpoints.exchange import Reply, Request
 from modelgraft.language.endpoints.scripted import ScriptedServer
 from modelgraft.methods.judge.bench.formats import BENCHES
 from modelgraft.methods.judge.bench.guessing import guess_format
 from modelgraft.methods.judge.benching import bench
-from modelgraft.methods.judge.config import BenchConfig, BenchFormat
+from modelgraft.methods.judge.data_config import BenchConfig, BenchFormat
+from modelgraft.methods.judge.estimates import estimate_bench
 
 Row = dict[str, Any]
 
@@ -37,6 +39,7 @@ PROMPT = (
     "###Score Rubrics:\n[{rubric}]\nScore 1: No.\nScore 5: Yes.\n\n###Feedback: "
 )
 LLM_BAR = {"input": "Ask", "output_1": "long answer", "output_2": "short", "label": 1}
+HALF_READ = {"swap = False": {"winner": "1"}, "swap = True": {"winner": None}}
 VOTE = {
     "question_id": 81,
     "model_a": "x",
@@ -218,7 +221,9 @@ def test_best_of_four_is_rated_one_by_one_beside_lengths(tmp_path: Path):
     path = jsonl(tmp_path / "rows.jsonl", *rows)
     with ScriptedServer(longer_wins) as server:
         found = by_name(run_bench(tmp_path / "run", items=path, judge=f"{server.url}#length"))
-    assert found["overall"].value == 100.0
+    told = estimate_bench(BenchConfig(items=path, judge=server.url), Settings())
+    looks = next(one.value for one in told if one.name == "looks of the judge at most")
+    assert found["overall"].value == 100.0 and found["verdicts"].value == looks == 12
     assert found["overall (rule: longest)"].value == 100.0
     assert found["overall (rule: shortest)"].value == 0.0
     assert "overall (rule: first slot)" not in found
@@ -269,13 +274,12 @@ def test_recorded_decisions_are_scored_without_any_call(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "row", "measure", "value"),
     [
-        ("llm_bar", {"results": [{"swap = False": {"winner": "1"}, "swap = True": {"winner": None}}]},
-         "Natural: accuracy", 50.0),
+        ("llm_bar", {"results": [HALF_READ]}, "Natural: accuracy", 50.0),
         ("alpaca_eval", {"preference": 1.75}, "ours: win rate", 75.0),
         ("mt_bench_pairs", {}, "same winner in both orders", 100.0),
         ("selective", {}, "agreement with people", 0.0),
     ],
-)  # fmt: skip
+)
 def test_other_results_are_scored_where_they_record_verdicts(
     tmp_path: Path, name: str, row: Row, measure: str, value: float
 ):

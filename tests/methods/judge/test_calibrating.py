@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from letters import Letters, make_model
 from scripted_pairs import (
     judgments_of,
     listing,
@@ -17,21 +18,30 @@ from scripted_pairs import (
     writing,
 )
 
+from modelgraft.core.attempts import RunRecord
 from modelgraft.core.errors import ConfigError, InputError
+from modelgraft.core.options import flatten
+from modelgraft.core.runs import open_run
 from modelgraft.language.endpoints.scripted import ScriptedServer
 from modelgraft.methods.judge.actions import calibrate, compare
 from modelgraft.methods.judge.calibrating import Worth, first_test
 from modelgraft.methods.judge.calibrator import (
     GRID,
     Fitted,
+    Identity,
+    StoredCalibrator,
     applied,
+    identity_of,
     load_calibrator,
     save_calibrator,
 )
 from modelgraft.methods.judge.config import CalibrateConfig, CompareConfig
-from modelgraft.methods.judge.judging import Judgment
+from modelgraft.methods.judge.judges.local import ChoiceJudge
+from modelgraft.methods.judge.judging import Asking, Judgment
 from modelgraft.methods.judge.method.calibration import CALIBRATORS
 from modelgraft.methods.judge.method.pairwise import calibrate_swaps
+from modelgraft.methods.judge.prompts import read_template
+from modelgraft.methods.judge.rubric import read_rubric
 
 CALIBRATOR = Path("artefacts") / "calibrator.json"
 
@@ -93,9 +103,7 @@ def test_an_isotonic_map_is_stored_with_its_knots(tmp_path):
 
 
 def _written(folder: Path, both: Fitted) -> Path:
-    from modelgraft.methods.judge.calibrator import Identity, StoredCalibrator
-
-    identity = Identity("m", "", "t", "r", "fence", "given", 1)
+    identity = Identity("m", "written", "", "t", "r", "fence", "given", "", 1)
     path = folder / "calibrator.json"
     save_calibrator(path, StoredCalibrator(identity, 0.5, None, None, both, Fitted(), 9))
     return path
@@ -258,6 +266,28 @@ def test_the_calibrator_of_another_judge_is_refused(fitted):
         run_action(compare, config, folder / "refused-judge")
 
 
+def test_a_local_judge_is_known_by_its_weights_whatever_it_is_called():
+    """Section 9: another tokenizer or chat template, or other weights, is another judge."""
+    model = make_model()
+    asking = Asking(read_template("pair"), read_rubric("overall"))
+    config = CompareConfig(judge="tiny")
+    ours, renamed, other = (
+        identity_of(config, ChoiceJudge(one, Letters(), name=name), asking)
+        for one, name in ((model, "one"), (model, "two"), (make_model(seed=1), "one"))
+    )
+    stored = StoredCalibrator(ours, 0.0, None, None, Fitted(), Fitted(), 9)
+    stored.check(renamed)
+    with pytest.raises(ConfigError, match=f"model '{ours.model}' there, '{other.model}' here"):
+        stored.check(other)
+
+    class Templated(Letters):
+        chat_template = "{{ messages }}"
+
+    templated = identity_of(config, ChoiceJudge(model, Templated(), name="one"), asking)
+    with pytest.raises(ConfigError, match="it was fitted to another judge: model"):
+        stored.check(templated)
+
+
 def test_options_that_contradict_a_calibrator_are_refused():
     path = Path("calibrator.json")
     with pytest.raises(ConfigError, match="--swap consensus"):
@@ -272,10 +302,6 @@ def test_options_that_contradict_a_calibrator_are_refused():
 
 
 def test_the_verdicts_of_a_finished_run_are_taken_without_a_call(fitted):
-    from modelgraft.core.attempts import RunRecord
-    from modelgraft.core.options import flatten
-    from modelgraft.core.runs import open_run
-
     folder, items, judge, result, server = fitted
     config = CompareConfig(items=items, **judge)
     record = RunRecord(method="judge", action="compare", config=flatten(config))

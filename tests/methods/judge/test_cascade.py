@@ -13,9 +13,11 @@ from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.language.endpoints.exchange import Reply, Request
 from modelgraft.language.endpoints.scripted import ScriptedServer
 from modelgraft.methods.judge.actions import cascade
+from modelgraft.methods.judge.calibrating import first_test, fit_map
 from modelgraft.methods.judge.cascading import split
 from modelgraft.methods.judge.config import CascadeConfig
 from modelgraft.methods.judge.data import Candidate, Item
+from modelgraft.methods.judge.method.cascades import cascade_by_path, deciding_tier
 
 
 def two_judges(request: Request) -> Reply:
@@ -92,9 +94,6 @@ def test_answers_agree_with_people_as_promised_for_less_than_the_dear_judge_alon
 
 def test_certified_cascades_err_above_the_promise_in_few_draws_of_the_labels():
     """Acceptance 17, with maps that were fitted on other labels than those that certify."""
-    from modelgraft.methods.judge.calibrating import first_test, fit_map
-    from modelgraft.methods.judge.method.cascades import cascade_by_path, deciding_tier
-
     rng = np.random.default_rng(1)
 
     def draw(num):

@@ -41,6 +41,11 @@ CASES = [
     ("number", "It is a 4/5", SCALE, "4", "ok"),
     ("number", "It is a 4/10", SCALE, None, "off_menu"),
     ("number", "4 out of many", SCALE, None, "no_verdict"),
+    ("scores", "A is [[9, 2]], no: [[7, 8.5]]", AB, "B", "ok"),
+    ("scores", "[[7, 7.05]]", AB, "C", "ok"),
+    ("scores", "[[7]]", AB, None, "no_verdict"),
+    ("scores", "[[7, 7]]", ("A", "B"), None, "off_menu"),
+    ("ranking", "B > C > A", AB, "B>C>A", "ok"),
     (r"regex:winner=(\w)", "winner=A winner=B", AB, "B", "ok"),
 ]
 
@@ -49,9 +54,14 @@ CASES = [
 def test_the_last_offered_verdict_counts(how, text, labels, label, status):
     found = extractor(how)(text, labels)
     assert (found.label, found.status) == (label, status)
-    if label is not None and how != "json":
+    if label is not None and how not in ("json", "scores"):
         start, end = found.span
-        assert text[start:end].strip().lower() in {label.lower(), "b=a", f"{label}.0"}
+        assert text[start:end].strip().lower() in {
+            label.lower(),
+            label.lower().replace(">", " > "),
+            "b=a",
+            f"{label}.0",
+        }
 
 
 def test_every_extractor_has_a_case():

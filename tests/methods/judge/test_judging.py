@@ -215,3 +215,45 @@ def test_an_endpoint_without_log_probabilities_is_asked_once_and_said_so():
     with pytest.raises(ConfigError, match="listed none"):
         compare([pair("x", "y")], judge, PAIR)
     assert len(asked) == 1
+
+
+# -- structured and scored verdicts ----------------------------------------------------------------
+
+
+def test_a_template_with_a_schema_holds_the_endpoint_to_it_and_is_repaired_in_json():
+    seen: list[Request] = []
+
+    def ask(requests):
+        seen.extend(requests)
+        texts = {1: "A, I think", 3: '{"reasoning": "why", "verdict": "B"}'}
+        return [
+            Reply(text=texts.get(len(one.messages) - 1, ""), finish_reason="stop")
+            for one in requests
+        ]
+
+    item = Item("i", "q", (Candidate("a", "x"), Candidate("b", "y")))
+    asking = Asking(read_template("pair_json"), read_rubric("overall"))
+    [verdict] = ChatJudge(ask, name="m").read([asking.call(item, 0, 1)])
+    assert (verdict.label, verdict.status) == ("B", "ok") and len(seen) == 2
+    schema = seen[0].extra["response_format"]["json_schema"]["schema"]
+    assert list(schema["properties"]) == ["reasoning", "verdict"]
+    assert schema["properties"]["verdict"]["enum"] == ["A", "B", "C"]
+
+
+def test_scores_of_both_orders_and_all_samples_are_averaged():
+    """FairEval's balanced positions: S_a = (1/2k) sum over orders and samples, as is S_b."""
+    given = {(0, 1): [(8, 5), (6, 7)], (1, 0): [(4, 9), (5, 5)]}  # first shown, second shown
+
+    def ask(requests):
+        orders = [(0, 1), (0, 1), (1, 0), (1, 0)]
+        return [
+            Reply(text=f"[[{', '.join(map(str, given[order][one.sample]))}]]", finish_reason="stop")
+            for order, one in zip(orders, requests, strict=True)
+        ]
+
+    item = Item("i", "q", (Candidate("a", "x"), Candidate("b", "y")))
+    asking = Asking(read_template("pair_scores"), read_rubric("overall"), samples=2)
+    [judgment], _ = compare([item], ChatJudge(ask, name="m", temperature=1.0), asking)
+    of_a = np.mean([8, 6, 9, 5])
+    of_b = np.mean([5, 7, 4, 5])
+    assert judgment.winner == "a" and judgment.content == pytest.approx(of_a - of_b)

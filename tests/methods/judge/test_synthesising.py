@@ -16,9 +16,10 @@ from modelgraft.core.errors import InputError
 from modelgraft.core.results import Result
 from modelgraft.core.runs import open_run
 from modelgraft.language.endpoints.exchange import Reply, Request
-from modelgraft.language.endpoints.scripted import Faults, ScriptedServer
-from modelgraft.methods.judge.config import CompareConfig, SynthesiseConfig, Way
+from modelgraft.language.endpoints.scripted import ScriptedServer
+from modelgraft.methods.judge.config import CompareConfig
 from modelgraft.methods.judge.data import Item, read_items
+from modelgraft.methods.judge.data_config import SynthesiseConfig, Way
 from modelgraft.methods.judge.synthesis.balance import balanced, contrasted, lead_of
 from modelgraft.methods.judge.synthesis.corpus import Answered, Corpus
 from modelgraft.methods.judge.synthesis.ways import WAYS, Made
@@ -195,8 +196,8 @@ def test_pairs_of_the_world_are_balanced_in_length_and_slot(tmp_path: Path):
 
 
 def test_the_same_seed_gives_the_same_bytes_and_ways_do_not_depend_on_each_other(tmp_path: Path):
-    path = write(tmp_path / "rows.jsonl",
-                 *({"id": f"r{n}", "instruction": q, "answer": a} for n, (q, a) in enumerate(ROWS)))  # fmt: skip
+    rows = [{"id": f"r{n}", "instruction": q, "answer": a} for n, (q, a) in enumerate(ROWS)]
+    path = write(tmp_path / "rows.jsonl", *rows)
     for name, seed in (("one", 0), ("two", 0), ("three", 1)):
         run_synthesise(tmp_path / name, items=path, seed=seed)
     one, two, three = (
@@ -283,10 +284,13 @@ def test_a_model_answers_a_similar_instruction_instead(tmp_path: Path, asked: Pa
     assert not result.partial
 
 
-def test_rows_that_an_endpoint_did_not_answer_wait_for_another_attempt(tmp_path: Path, asked: Path):
-    with ScriptedServer(teacher, faults=Faults(empty=1.0)) as server:
-        fields = {"items": asked, "ways": ("empty_answer",), "judge": f"{server.url}#teacher"}
+def test_rows_that_were_not_asked_wait_for_another_attempt(tmp_path: Path, asked: Path):
+    with ScriptedServer(teacher) as server:
+        fields = {"items": asked, "ways": ("empty_answer",), "judge": f"{server.url}#teacher",
+                  "budget": 0.0, "prices": ("teacher=1/1",)}  # fmt: skip
         result, items = run_synthesise(tmp_path / "run", **fields)
+        assert not server.counts()
     assert {one.meta["made_by"] for one in items} == {"empty_answer"}
     assert number(result, "pairs: self_taught").value == 0
-    assert sum("rows gave no pair" in one for one in result.remarks) > 0
+    assert result.partial.startswith("3 rows have no outcome yet (3 budget)")
+    assert "self_taught: 3 rows gave no pair: budget." in result.remarks

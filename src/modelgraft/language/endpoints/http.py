@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import os
 import random
 import re
@@ -90,8 +91,9 @@ class _Answer(NamedTuple):
 class HttpModel:
     """A `ChatModel` behind an HTTP address. Use it as an async context manager.
 
-    A try is repeated up to 8 times after 408, 409, 429, 5xx, a time-out, a broken connection or a
-    broken answer. Redirects are never followed, and the key never appears in a message or reply.
+    A call is tried up to 8 times for each of 429, another 408, 409 or 5xx, a time-out, a broken
+    connection and a broken answer. Redirects are never followed, and the key never appears in a
+    message or reply.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class HttpModel:
         self._jitter = jitter or random.Random()
         self._limiter = Limiter(endpoint.in_flight, clock)
         self._breaker = Breaker(self._place, clock, spread_s=10.0)
+        self._answered = -math.inf  # when it last did
         self._client: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -136,22 +139,22 @@ class HttpModel:
         self._client = None
 
     async def complete(self, request: Request) -> Reply:
-        """The answer, after up to 8 tries (`ChatModel.complete`)."""
+        """The answer, after as many tries as make sense (`ChatModel.complete`)."""
         body = self._body(request)
         failed: Counter[FailureKind] = Counter()
-        for attempt in range(TRIES):
+        while True:
             try:
-                return await self._try(request, body)
+                return await self._try(request, body, again=bool(failed))
             except CallFailed as failure:
                 failed[failure.kind] += 1
-                most = _TRIES.get(failure.kind, 1)
-                is_last = attempt + 1 == TRIES or failed[failure.kind] == most
+                num = failed.total()
+                is_last = failed[failure.kind] == _TRIES.get(failure.kind, 1)
                 self._note(failure, is_last)
                 if is_last:
-                    raise _given_up(failure, attempt + 1) from None
-                wait_s = backoff(attempt, self._jitter, failure.wait_s)
+                    raise _given_up(failure, num) from None
+                silent_s = self._clock.now() - self._answered
+                wait_s = backoff(num - 1, self._jitter, failure.wait_s, silent_s=silent_s)
             await self._clock.sleep(wait_s)
-        raise AssertionError("the last try returns or raises")
 
     def _body(self, request: Request) -> bytes:
         body = request.body(self._model)
@@ -159,9 +162,10 @@ class HttpModel:
             body[self.endpoint.max_tokens_name] = body.pop("max_tokens")
         return json.dumps(body, allow_nan=False).encode()
 
-    async def _try(self, request: Request, body: bytes) -> Reply:
+    async def _try(self, request: Request, body: bytes, *, again: bool) -> Reply:
         model = request.model or self._model
-        async with self._limiter:
+        await self._limiter.enter(again=again)
+        try:
             self._breaker.check()
             async with self.budget.hold(request, model) as hold:
                 start = self._clock.now()
@@ -169,6 +173,9 @@ class HttpModel:
                 if answer.status != 200:
                     raise self._refusal(answer)
                 reply = hold.settle(read_reply(answer.body, self._place))
+        finally:
+            self._limiter.leave()
+        self._answered = self._clock.now()
         self._limiter.answered()
         self._breaker.answered()
         return replace(reply, seconds=round(self._clock.now() - start, 6))

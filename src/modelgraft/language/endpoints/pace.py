@@ -19,12 +19,15 @@ _LONGEST_WAIT_S = 60.0
 # An endpoint that asks for a longer pause is asked again after this one.
 _LONGEST_ASKED_S = 600.0
 # The pace is looked at after this time and so many calls.
-_WINDOW_S = 2.0
-_FEWEST = 20
-# The share of refusals that is no reason to slow down, and how far above the strays' one is.
+_WINDOW_S = 1.0
+_FEWEST = 50
+# The share of refusals that is no reason to slow down; beside strays, by their standard errors.
 _FEW = 0.05
-_MORE = 1.5
-_FASTER = 1.05
+_ERRORS = 3.0
+_MOST_STRAY = 0.5
+# A lower pace that leaves less than this part of the refusals was of help.
+_HELPED = 0.7
+_SLOWER, _FASTER = 0.95, 1.05
 _IN_A_ROW = 20
 _REST_S = 60.0
 
@@ -56,13 +59,17 @@ class SystemClock:
 SYSTEM_CLOCK = SystemClock()
 
 
-def backoff(attempt: int, random: Random, asked_s: float | None = None) -> float:
+def backoff(
+    attempt: int, random: Random, asked_s: float | None = None, *, silent_s: float = math.inf
+) -> float:
     """Seconds to wait after failed try `attempt` (0, 1, ...): exponential with full jitter.
 
-    What the endpoint asks for comes on top, so that those it sent away together do not return
-    together.
+    An endpoint that answers other calls is not out of order, so the wait is at most twice the
+    `silent_s` seconds since it last did, or half a second. What the endpoint asks for comes on top,
+    so that those it sent away together do not return together.
     """
-    jitter = random.uniform(0, min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt))
+    most = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt, max(2 * silent_s, _FIRST_WAIT_S))
+    jitter = random.uniform(0, most)
     return jitter + (asked_s or 0.0)
 
 
@@ -97,7 +104,7 @@ def _timestamp(date: str) -> float | None:
 class Limiter:
     """At most so many calls at once, begun no faster than the endpoint lets in.
 
-    Above a few refusals the pace becomes what was let in over the last seconds. If that leaves
+    Above a few refusals the pace becomes a little less than was let in of late. If that leaves
     fewer refusals, the limit is real: the pace then grows by a twentieth at a time until refusals
     come back. If it does not, they are strays that come at any pace, and slowing down for them
     would only cost time: the old pace is taken again, and that share of refusals is put up with.
@@ -114,30 +121,38 @@ class Limiter:
         self._since = clock.now()
         self._stray = 0.0
         self._trial: tuple[float, float] | None = None  # the pace and refusals before a cut
+        self._is_settling = False
 
     async def __aenter__(self) -> None:
+        await self.enter()
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.leave()
+
+    async def enter(self, *, again: bool = False) -> None:
+        """Wait until a call may begin; a further try of a call goes before new ones.
+
+        Otherwise the unlucky calls would be the last ones of a run, with nothing beside them.
+        """
         if self._busy < self.most and not self._waiting:
             self._busy += 1
         else:
-            await self._wait_for_place()
+            await self._wait_for_place(again)
         try:
             await self._wait_for_turn()
         except BaseException:
-            self._leave()
+            self.leave()
             raise
         self._begun += 1
 
-    async def __aexit__(self, *exc: object) -> None:
-        self._leave()
-
-    async def _wait_for_place(self) -> None:
+    async def _wait_for_place(self, again: bool) -> None:
         place = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
+        (self._waiting.appendleft if again else self._waiting.append)(place)
         try:
             await place
         except asyncio.CancelledError:
             if not place.cancelled():  # the slot was handed over in the same moment
-                self._leave()
+                self.leave()
             elif place in self._waiting:
                 self._waiting.remove(place)
             raise
@@ -151,7 +166,8 @@ class Limiter:
         if turn > now:
             await self._clock.sleep(turn - now)
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Give the place to whoever waits."""
         self._busy -= 1
         while self._waiting and self._busy < self.most:
             place = self._waiting.popleft()
@@ -175,24 +191,24 @@ class Limiter:
         if seconds < _WINDOW_S or self._begun < _FEWEST:
             return
         refused = min(self._refused / self._begun, 1.0)
+        few = self._stray + _ERRORS * math.sqrt(self._stray * (1 - self._stray) / self._begun)
         let_in = max(self._begun - self._refused, 1) / seconds
-        if self._trial is not None:
-            self._end_trial(refused)
-        elif refused > max(_FEW, _MORE * self._stray):
-            self._trial = self.pace, refused
-            self.pace = let_in
-        elif self.pace < math.inf:
-            self.pace *= _FASTER
         self._begun = self._refused = 0
         self._since = now
-
-    def _end_trial(self, refused: float) -> None:
-        assert self._trial is not None
-        pace, before = self._trial
-        self._trial = None
-        if refused > before / 2:
-            self.pace = pace
+        if self._is_settling:  # these are refusals of calls from before the cut
+            self._is_settling = False
+            return
+        trial, self._trial = self._trial, None
+        if trial is not None and _HELPED * trial[1] < refused <= _MOST_STRAY:
+            self.pace = trial[0]
             self._stray = max(self._stray, refused)
+        elif refused > max(_FEW, few):
+            self._trial = self.pace, refused
+            self._is_settling = True
+            self.pace = _SLOWER * let_in
+        else:
+            self._stray = min(self._stray, 0.8 * self._stray + 0.2 * refused)
+            self.pace *= _FASTER
 
 
 class Breaker:

@@ -19,6 +19,7 @@ from modelgraft.methods.judge import judging, ranking
 from modelgraft.methods.judge.agreeing import agree
 from modelgraft.methods.judge.audit import audit_pairs
 from modelgraft.methods.judge.benching import bench
+from modelgraft.methods.judge.boards import leaderboard, win_rate_numbers
 from modelgraft.methods.judge.calibrating import calibrate
 from modelgraft.methods.judge.calibrator import identity_of, load_calibrator
 from modelgraft.methods.judge.cascading import cascade
@@ -30,9 +31,12 @@ from modelgraft.methods.judge.config import (
     Ranker,
     ScoreConfig,
     SelectConfig,
+    TuneConfig,
 )
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.drafts import Ask, with_steps
+from modelgraft.methods.judge.exemplars import with_examples, without_examples
+from modelgraft.methods.judge.exporting import check_export, export, ranked_judgments
 from modelgraft.methods.judge.judges.calls import Judge
 from modelgraft.methods.judge.judges.recorded import IDENTITY
 from modelgraft.methods.judge.judging import TIE, Asking
@@ -45,9 +49,11 @@ from modelgraft.methods.judge.opening import (
     store_of,
     with_references,
 )
+from modelgraft.methods.judge.panel import panel
 from modelgraft.methods.judge.probes.attacks import ATTACKS
 from modelgraft.methods.judge.probes.transforms import PROBES
 from modelgraft.methods.judge.ranking import Ranked
+from modelgraft.methods.judge.reconsidering import compare_reconsidered
 from modelgraft.methods.judge.rubric import read_rubric, write_rubric
 from modelgraft.methods.judge.scoring import (
     Scored,
@@ -57,7 +63,6 @@ from modelgraft.methods.judge.scoring import (
     score_criteria,
     score_graph,
 )
-from modelgraft.methods.judge.serving import serve
 from modelgraft.methods.judge.summaries import (
     abstention_numbers,
     agreement_numbers,
@@ -77,12 +82,14 @@ __all__ = [
     "calibrate",
     "cascade",
     "compare",
+    "leaderboard",
+    "panel",
     "rank",
     "reproduce",
     "score",
     "select",
-    "serve",
     "synthesise",
+    "tune",
 ]
 
 
@@ -147,29 +154,37 @@ def _scored(
 
 def compare(config: CompareConfig, run: Run) -> Result:
     """Say which of two candidates is better, and what the order they are shown in does."""
-    asking = asking_of(config, "pair")
+    asking = with_examples(asking_of(config, "pair"), config.examples, run, config.on_error)
     stored = load_calibrator(config.calibrator) if config.calibrator else None
-    items = items_of(config, run, at_least=2, at_most=2)
+    items = without_examples(items_of(config, run, at_least=2, at_most=2), asking)
+    check_export(config, items)
     with store_of(config, run) as store:
         items = with_references(config, run, items, asker_of(config, run, store))
         judge = open_judge(config, run, store)
         identity = identity_of(config, judge, asking)
         prior = config.prior
         if stored is not None:
-            stored.check(identity, config.calibrator)
+            stored.check(identity)
             prior = stored.prior
-        judgments, verdicts = judging.compare(
-            items, judge, asking, swap=config.swap, prior=prior, seed=run.seed
-        )
-    if stored is not None:
-        judgments = stored.apply(judgments, config.swap)
+        again: list[Number] = []
+        if config.swap == "synthesise":
+            judgments, verdicts, num = compare_reconsidered(items, judge, asking)
+            again = [Number("pairs asked again", num, n=len(items), better="lower")]
+        else:
+            judgments, verdicts = judging.compare(
+                items, judge, asking, swap=config.swap, prior=prior, seed=run.seed
+            )
+            judgments = judgments if stored is None else stored.apply(judgments, config.swap)
     write_judgments(run, judgments, verdicts)
     write_json(run.add("text", IDENTITY, "Who judged, and how it was asked"), identity.as_dict())
     numbers = [
         Number("pairs", len(items)),
         *agreement_numbers(judgments),
         *abstention_numbers(judgments),
+        *again,
         *order_numbers(judgments),
+        *win_rate_numbers(run, items, judgments),
+        *export(config, run, items, judgments, judge=judge.name),
     ]
     return Result((*numbers, *failure_numbers(verdicts)), partial=unanswered(verdicts))
 
@@ -178,6 +193,7 @@ def rank(config: RankConfig, run: Run) -> Result:
     """Rank the candidates of each item, the best first."""
     asking = asking_of(config, "list" if config.shows_lists else "pair")
     items = items_of(config, run, at_least=2)
+    check_export(config, items)
     with store_of(config, run) as store:
         judge = open_judge(config, run, store)
         if config.shows_lists:
@@ -197,30 +213,35 @@ def rank(config: RankConfig, run: Run) -> Result:
     write_rows(run, "rankings", rankings, "The candidates of each item, the best first")
     write_rows(run, "verdicts", verdicts, "One row for each look of the judge")
     what = "lists shown" if config.shows_lists else "pairs compared"
-    numbers = (*_comparisons(items, rankings, what), *failure_numbers(verdicts))
-    return Result(numbers, partial=unanswered(verdicts))
+    numbers = [
+        *_comparisons(items, rankings, what),
+        *export(config, run, items, ranked_judgments(items, rankings), judge=judge.name),
+    ]
+    return Result((*numbers, *failure_numbers(verdicts)), partial=unanswered(verdicts))
 
 
 def select(config: SelectConfig, run: Run) -> Result:
     """Keep the best candidate of each item."""
     items = items_of(config, run, at_least=1)
     asking = asking_of(config, "point" if config.by == "score" else "pair")
+    check_export(config, items)
     with store_of(config, run) as store:
         judge = open_judge(config, run, store)
         if config.by == "score":
             judgments, verdicts = judging.score(items, judge, asking)
-            chosen = {one.item: one.winner for one in judgments}
             numbers = agreement_numbers(judgments)
         else:
             rankings, verdicts = ranking.rank(
                 items, judge, asking, config.by, swap=config.swap, seed=run.seed
             )
-            chosen = {one.item: one.order[0] for one in rankings}
+            judgments = ranked_judgments(items, rankings)
             numbers = _comparisons(items, rankings)
+    chosen = {one.item: one.winner for one in judgments}
     path = run.add("text", "selected.jsonl", "The best candidate of each item")
     rows = [_selected(item, chosen[item.id]) for item in items]
     write_atomic(path, "".join(dump_json(row) + "\n" for row in rows if row is not None))
     write_rows(run, "verdicts", verdicts, "One row for each look of the judge")
+    numbers += export(config, run, items, judgments, judge=judge.name)
     return Result((*numbers, *failure_numbers(verdicts)), partial=unanswered(verdicts))
 
 
@@ -240,6 +261,14 @@ def audit(config: AuditConfig, run: Run) -> Result:
         remarks=tuple(found.remarks),
         partial=unanswered(found.verdicts),
     )
+
+
+def tune(config: TuneConfig, run: Run) -> Result:
+    """Tune a judge on labelled pairs, and measure it on held-out ones."""
+    # It brings torch, which the other actions do without behind a URL.
+    from modelgraft.methods.judge.tuning.tune import tune as tune_judge
+
+    return tune_judge(config, run)
 
 
 def reproduce(config: ReproduceConfig, run: Run) -> Result:

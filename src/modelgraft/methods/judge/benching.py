@@ -27,8 +27,8 @@ from modelgraft.methods.judge.bench.published import PERCENT, settings
 from modelgraft.methods.judge.bench.scores import mt_bench_numbers
 from modelgraft.methods.judge.bench.selective import PROBABILITY
 from modelgraft.methods.judge.bench.summ_eval import RECORDED
-from modelgraft.methods.judge.config import BenchConfig
 from modelgraft.methods.judge.data import Item
+from modelgraft.methods.judge.data_config import BenchConfig
 from modelgraft.methods.judge.judges.calls import Verdict
 from modelgraft.methods.judge.judging import TIE, Judgment, pair_judgment
 from modelgraft.methods.judge.method.benchmarks import Pair
@@ -67,7 +67,7 @@ def bench(config: BenchConfig, run: Run) -> Result:
     """Judge a public benchmark, and score the judge by that benchmark's own rule."""
     name = guess_format(config.items) if config.format == "auto" else config.format
     found = BENCHES[name]
-    mode = _mode(config, name)
+    mode = mode_of(config, name)
     reject = run.reject if config.on_error == "skip" else None
     items = found.read(config.items, reject=reject)[: config.num]
     if config.recorded or config.games is not None:
@@ -88,7 +88,8 @@ def bench(config: BenchConfig, run: Run) -> Result:
     return replace(_told(run, name, benched, further), partial=unanswered(verdicts))
 
 
-def _mode(config: BenchConfig, name: str) -> Literal["pair", "point"]:
+def mode_of(config: BenchConfig, name: str) -> Literal["pair", "point"]:
+    """How the items of a benchmark are shown; `ConfigError` for pairs where there are none."""
     if config.mode == "pair" and name in POINT_WISE:
         raise ConfigError(
             "mode", f"--mode pair: the items of {name} are no pairs; judge them with --mode point."

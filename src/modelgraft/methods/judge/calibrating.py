@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -31,6 +30,7 @@ from modelgraft.methods.judge.calibrator import (
 )
 from modelgraft.methods.judge.config import CalibrateConfig, CalibratorName
 from modelgraft.methods.judge.data import Candidate, Item
+from modelgraft.methods.judge.exemplars import with_examples, without_examples
 from modelgraft.methods.judge.judges.calls import Judge, Verdict
 from modelgraft.methods.judge.judges.recorded import (
     IDENTITY,
@@ -44,7 +44,7 @@ from modelgraft.methods.judge.judging import (
     pair_judgment,
     pair_orders,
 )
-from modelgraft.methods.judge.method.calibration import CALIBRATORS, cross_fitted
+from modelgraft.methods.judge.method.calibration import CALIBRATORS, Method, cross_fitted
 from modelgraft.methods.judge.method.guarantees import (
     DEFAULT_AT_LEAST,
     Certificate,
@@ -73,6 +73,7 @@ from modelgraft.methods.judge.worth_plots import reliability_plot, risk_plot
 FEWEST_LABELS = 10
 # A map needs this many verdicts of either kind, so that every fold holds some.
 FEWEST_OF_A_KIND = 10
+_ROUNDING = 1e-9
 _NULL, _NULLS = "N/A", 16
 _BOTH: tuple[tuple[int, int], ...] = ((0, 1), (1, 0))
 
@@ -138,8 +139,8 @@ def judge_both_orders(
 def calibrate(config: CalibrateConfig, run: Run) -> Result:
     """Fit a calibrator for `compare --calibrator`, and say what it is worth."""
     judged = config if config.run is None else recorded_options(config.run, config.items, run.seed)
-    asking = asking_of(judged, "pair")
-    items = [one for one in items_of(judged, run, at_least=2) if len(one.candidates) == 2]
+    asking = with_examples(asking_of(judged, "pair"), config.examples, run, config.on_error)
+    items = without_examples(items_of(judged, run, at_least=2, at_most=2), asking)
     _check_labels(items)
     with store_of(config, run) as store:
         judge: Judge
@@ -151,6 +152,7 @@ def calibrate(config: CalibrateConfig, run: Run) -> Result:
             where = config.run / "artefacts" / IDENTITY
             identity = read_identity(read_json(where, "a judge's identity"), str(where))
             judge = RecordedJudge(config.run, identity.judge)
+            asking = replace(asking, samples=identity.samples)
         pairs, verdicts = judge_both_orders(items, judge, asking, run.seed)
         contextual = None if config.run else contextual_prior(items, judge, asking)
     write_judgments(run, pairs.both, verdicts)
@@ -259,8 +261,9 @@ def _prior_numbers(pairs: Pairs, stored: StoredCalibrator) -> list[Number]:
     swaps = calibrate_swaps(first, second)
     apart = [float(np.abs(a + b - 1).mean())
              for a, b in ((first, second), (swaps(first), swaps(second)))]  # fmt: skip
-    numbers.append(Number("orders apart after CalibraEval", apart[1], n=gains.size,
-                          baseline=apart[0], better="lower"))  # fmt: skip
+    if apart[0] > _ROUNDING:
+        numbers.append(Number("orders apart after CalibraEval", apart[1], n=gains.size,
+                              baseline=apart[0], better="lower"))  # fmt: skip
     return numbers
 
 
@@ -435,7 +438,8 @@ def fit_map(
 ) -> tuple[Fitted, Array, list[str]]:
     """The map of the least cross-fitted NLL, cross-fitted confidences, and remarks.
 
-    With too few verdicts of a kind there is no map, and confidences are the judge's own.
+    With too few verdicts of a kind there is no map, and with the choice `auto` none that is not
+    better than the judge's own confidences; those are taken then.
     """
     fewest = int(min(right.sum(), right.size - right.sum()))
     if fewest < FEWEST_OF_A_KIND:
@@ -443,14 +447,17 @@ def fit_map(
             f"no map of confidences: {int(right.sum())} of {right.size} verdicts are right, and "
             f"{FEWEST_OF_A_KIND} right and wrong ones are needed to fit one."
         ]  # fmt: skip
-    names = list(CALIBRATORS) if choice == "auto" else [choice]
+    names: list[Method] = list(CALIBRATORS) if choice == "auto" else [choice]
     folds = min(folds, len(set(groups)))
-    tried: dict[CalibratorName, Array] = {
+    tried: dict[Method, Array] = {
         name: cross_fitted(CALIBRATORS[name], raw, right, groups=groups, num_folds=folds, seed=seed)
         for name in names
     }
     losses = {name: negative_log_likelihood(found, right) for name, found in tried.items()}
+    own = negative_log_likelihood(raw, right)
     best = min(losses, key=losses.__getitem__)
+    told = ", ".join(f"{name} {loss:.4f}" for name, loss in {**losses, "none": own}.items())
+    if choice == "auto" and own <= losses[best]:
+        return Fitted(), raw, [f"no map of confidences: the judge's own are better (NLL {told})."]
     fitted = Fitted(best, CALIBRATORS[best](raw, right))
-    told: list[Any] = [f"{name} {loss:.4f}" for name, loss in losses.items()]
-    return fitted, tried[best], [f"map of confidences: {best} (NLL {', '.join(told)})."]
+    return fitted, tried[best], [f"map of confidences: {best} (NLL {told})."]

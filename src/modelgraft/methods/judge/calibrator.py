@@ -7,6 +7,7 @@ an item with its candidates exchanged gets the mirrored judgment.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,8 +17,9 @@ import numpy as np
 from scipy.special import expit
 
 from modelgraft.core.errors import ConfigError, InputError
-from modelgraft.core.files import read_json, write_json
+from modelgraft.core.files import read_json, sha256_file, write_json
 from modelgraft.methods.judge.config import JudgeOptions
+from modelgraft.methods.judge.exemplars import examples_key
 from modelgraft.methods.judge.judges.calls import Judge
 from modelgraft.methods.judge.judging import TIE, Asking, Judgment
 from modelgraft.methods.judge.method.calibration import Calibrator as Map
@@ -25,6 +27,8 @@ from modelgraft.methods.judge.method.calibration import OddsMap
 from modelgraft.methods.judge.method.guarantees import Status
 from modelgraft.methods.judge.method.pairwise import Array, Calibration, Policy
 from modelgraft.methods.judge.opening import label_of
+from modelgraft.methods.judge.tuning.folders import FILE as JUDGE_FILE
+from modelgraft.methods.judge.tuning.folders import is_tuned
 
 FORMAT = 1
 # Confidences that are certified, from certain over 24 that fall evenly in ln nats to a coin toss:
@@ -37,16 +41,18 @@ GRID: Array = np.array([1.0, *expit(np.geomspace(8.0, 0.01, 24)), 0.5])
 class Identity:
     """Who judges and how it is asked.
 
-    `model` is the fingerprint of weights and chat template of a model on this machine; behind a
-    URL its name is all that is known.
+    `model` is the fingerprint of weights and chat template of a model on this machine, or of the
+    files of a tuned judge, whatever they are called; behind a URL its name is all that is known.
     """
 
     judge: str
+    reader: str
     model: str
     template: str
     rubric: str
     hardening: str
     reference: str
+    examples: str
     samples: int
 
     def as_dict(self) -> dict[str, Any]:
@@ -59,16 +65,22 @@ def identity_of(config: JudgeOptions, judge: Judge, asking: Asking) -> Identity:
     return Identity(
         # An address is not part of it, as it is not of stored answers.
         label_of(config, judge),
-        _fingerprint(judge),
+        config.how,
+        _fingerprint(config, judge),
         f"{asking.template.name} {asking.template.key}",
         f"{asking.rubric.name} {asking.rubric.key}",
         asking.hardening,
         config.reference,
+        examples_key(asking),
         asking.samples,
     )
 
 
-def _fingerprint(judge: Judge) -> str:
+def _fingerprint(config: JudgeOptions, judge: Judge) -> str:
+    if is_tuned(config.judge):
+        folder = Path(config.judge).expanduser()
+        files = sorted((*folder.glob("*.safetensors"), folder / JUDGE_FILE))
+        return hashlib.sha256("".join(map(sha256_file, files)).encode()).hexdigest()[:12]
     model, tokenizer = getattr(judge, "model", None), getattr(judge, "tokenizer", None)
     if model is None:
         return ""
@@ -127,17 +139,18 @@ class StoredCalibrator:
     agreement: float | None = None
     sureness: float | None = None
 
-    def check(self, other: Identity, path: Path) -> None:
+    def check(self, other: Identity) -> None:
         """Raise `ConfigError` naming both unless it was fitted to this judge, asked this way."""
         ours, theirs = self.identity.as_dict(), other.as_dict()
-        differ = [name for name in ours if ours[name] != theirs[name]]
+        named = [name for name in ours if name != "judge" or not ours["model"]]
+        differ = [name for name in named if ours[name] != theirs[name]]
         if differ:
             told = "; ".join(
                 f"{name} {ours[name]!r} there, {theirs[name]!r} here" for name in differ
             )
             raise ConfigError(
                 "calibrator",
-                f"--calibrator {path}: it was fitted to another judge: {told}.\n"
+                f"--calibrator: it was fitted to another judge: {told}.\n"
                 "  Ask as it was asked there, or calibrate this judge.",
             )
 

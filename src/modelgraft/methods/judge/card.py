@@ -5,14 +5,19 @@ from modelgraft.evaluation.plan import ReproduceConfig
 from modelgraft.methods.judge.config import (
     AgreeConfig,
     AuditConfig,
-    BenchConfig,
     CalibrateConfig,
     CascadeConfig,
     CompareConfig,
+    PanelConfig,
     RankConfig,
     ScoreConfig,
     SelectConfig,
     ServeConfig,
+    TuneConfig,
+)
+from modelgraft.methods.judge.data_config import (
+    BenchConfig,
+    LeaderboardConfig,
     SynthesiseConfig,
 )
 
@@ -42,12 +47,25 @@ CARD = Card(
         _action(
             "audit", "Measure a judge before its verdicts are used.", AuditConfig, estimate=True
         ),
+        _action("tune", "Tune a judge on labelled pairs.", TuneConfig),
         _action("calibrate", "Learn which verdicts may stand, from labels.", CalibrateConfig),
         _action("cascade", "Answer by the cheapest judge that is sure enough.", CascadeConfig),
-        _action("bench", "Judge a public benchmark by its own rule.", BenchConfig),
-        _action("synthesise", "Make labelled pairs by construction.", SynthesiseConfig),
+        _action("panel", "Let several judges vote, talk or check each other.", PanelConfig),
+        _action("bench", "Judge a public benchmark by its own rule.", BenchConfig, estimate=True),
         _action(
-            "serve", "A judge of known behaviour behind a URL, to prove things on.", ServeConfig
+            "synthesise", "Make labelled pairs by construction.", SynthesiseConfig, estimate=True
+        ),
+        _action(
+            "leaderboard",
+            "Rate models by comparisons of their answers.",
+            LeaderboardConfig,
+            estimate=True,
+        ),
+        Action(
+            "serve",
+            "A judge of known behaviour behind a URL, to prove things on.",
+            ServeConfig,
+            "modelgraft.methods.judge.serving:serve",
         ),
         _action("agree", "Hold judges to people, to each other and to their past.", AgreeConfig),
         _action(

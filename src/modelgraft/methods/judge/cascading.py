@@ -39,7 +39,7 @@ from modelgraft.methods.judge.method.cascades import (
 from modelgraft.methods.judge.opening import (
     asking_of,
     items_of,
-    label_of,
+    labels_of,
     open_judge,
     store_of,
 )
@@ -112,13 +112,13 @@ def cascade(config: CascadeConfig, run: Run) -> Result:
     """Certify a cascade on the labelled items, and answer the others with it."""
     members = config.members
     askings = [asking_of(one, "pair") for one in members]
-    items = [one for one in items_of(config, run, at_least=2) if len(one.candidates) == 2]
+    items = items_of(config, run, at_least=2, at_most=2)
     fitting, certifying, rest = split(items, run.seed)
     verdicts: list[Verdict] = []
     with store_of(config, run) as store:
         prices = config.costs or [None] * len(members)
         judges = [open_judge(one, run, store) for one in members]
-        names = [label_of(*one) for one in zip(members, judges, strict=True)]
+        names = labels_of(members, judges)
         tiers = [Tier(*one) for one in zip(names, judges, askings, prices, strict=True)]
         remarks = [one for tier in tiers for one in _fit(tier, fitting, run, verdicts)]
         tables = [tier.compare(certifying, run, verdicts) for tier in tiers]

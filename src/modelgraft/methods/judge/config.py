@@ -2,55 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal, cast, get_args
 
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.options import opt
 from modelgraft.language.endpoints.config import EndpointOptions
+from modelgraft.training.config import OptimConfig
 
 Reader = Literal["auto", "choice", "likelihood", "logprobs", "written"]
 Swap = Literal["average", "consensus", "score", "random", "none"]
 CalibratorName = Literal["auto", "temperature", "platt", "isotonic", "beta"]
+PanelPool = Literal[
+    "auto", "majority", "weighted", "dawid_skene", "unanimous", "mean", "median", "trimmed", "min"
+]
 Ranker = Literal["all_pairs", "merge_sort", "beam", "swiss", "active", "sliding", "knock_out"]
 ListRanker = Literal["windows", "permutations", "sets"]
 LIST_RANKERS: tuple[str, ...] = get_args(ListRanker)
 OnError = Literal["raise", "skip"]
 Export = Literal["dpo", "reward", "kto", "sft", "alpaca_eval", "csv"]
-BenchFormat = Literal[
-    "auto",
-    "judge_bench",
-    "llm_bar",
-    "bias_bench",
-    "mt_bench",
-    "mt_bench_pairs",
-    "fair_eval",
-    "panda_lm",
-    "auto_j",
-    "prometheus_scores",
-    "prometheus_pairs",
-    "alpaca_eval",
-    "arena_hard",
-    "selective",
-    "summ_eval",
-    "judge_deceiver",
-    "reward_bench",
-    "reward_bench_2",
-]
-Way = Literal[
-    "wrong_number",
-    "wrong_fact",
-    "dropped_sentence",
-    "dropped_constraint",
-    "off_topic",
-    "shuffled",
-    "length_contrast",
-    "empty_answer",
-    "empty_input",
-    "nested",
-]
-BoardFormat = Literal["auto", "items", "battles", "alpaca_eval", "arena_hard"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +142,34 @@ class ExportOptions(JudgeOptions):
         False, "Export as many preferences for the longer answer as for the shorter one."
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        preferences = [one for one in self.export if one in ("dpo", "reward", "kto")]
+        is_filtered = self.min_margin_quantile > 0 or self.match_lengths
+        if is_filtered and not preferences:
+            raise ConfigError(
+                "export",
+                "--min-margin-quantile and --match-lengths choose among preferences: name dpo, "
+                "reward or kto in --export.",
+            )
+        if preferences and (reason := self._without_losers()):
+            raise ConfigError("export", f"--export {preferences[0]}: {reason}")
+        if (is_filtered or "reward" in preferences) and (reason := self._without_margins()):
+            raise ConfigError("export", f"--export {preferences[0]} needs margins: {reason}")
+
+    @property
+    def wants_preferences(self) -> bool:
+        """Whether an export holds a better answer against a worse one."""
+        return any(one in ("dpo", "reward", "kto") for one in self.export)
+
+    def _without_losers(self) -> str:
+        """Why no worst candidate will be known; empty where it is."""
+        return ""
+
+    def _without_margins(self) -> str:
+        """Why nobody will know by how much the winner is better; empty where that is known."""
+        return ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig(JudgeOptions):
@@ -207,22 +206,44 @@ class ScoreConfig(JudgeOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExampleOptions:
+    """Labelled pairs that the judge is shown as examples."""
+
+    file: Path | None = opt(None, "Labelled pairs, .jsonl, of which examples are drawn.")
+    shots: int = opt(4, "Examples in a question, the better answer first in half of them.", min=1)
+    sets: int = opt(
+        1, "Ask once with each of so many sets; how far they agree is a confidence.", min=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class CompareConfig(ExportOptions):
     """Say which of two candidates is better."""
 
-    swap: Swap = opt("average", "What both orders come to; none and random read one.")
+    swap: Literal[Swap, "synthesise"] = opt(
+        "average",
+        "What both orders come to; none and random read one, synthesise asks again where they "
+        "disagree, showing the reasons of both.",
+    )
     prior: float = opt(
         0.0, "What the first slot gains, for policies of one order.", unit="nats", advanced=True
     )
+    examples: ExampleOptions = field(default_factory=ExampleOptions)
     calibrator: Path | None = opt(
         None, "A calibrator.json of calibrate: its prior, probabilities and threshold are applied."
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.swap == "synthesise" and self.how != "written":
+            raise ConfigError(
+                "swap",
+                f"--swap synthesise: it shows a judge's reasons, and --read {self.how} gives none."
+                "\n  Use --read written.",
+            )
         if self.calibrator is None:
             return
-        if self.swap in ("consensus", "score"):
+        if self.swap not in ("average", "random", "none"):
             raise ConfigError(
                 "swap",
                 f"--swap {self.swap}: --calibrator was fitted to the mean of both orders and to "
@@ -230,6 +251,18 @@ class CompareConfig(ExportOptions):
             )
         if self.prior:
             raise ConfigError("prior", "--prior: --calibrator brings its own; leave one of them.")
+
+    def _without_margins(self) -> str:
+        if self.how == "written":
+            return (
+                "written verdicts say who wins, and not by how much.\n"
+                "  Read probabilities with --read choice, likelihood or logprobs."
+            )
+        return (
+            ""
+            if self.swap not in ("none", "random")
+            else (f"--swap {self.swap} reads one order, and the margin is what both orders share.")
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,6 +291,11 @@ class RankConfig(ExportOptions):
         """Whether the judge looks at more than two candidates at once."""
         return self.by in LIST_RANKERS
 
+    def _without_losers(self) -> str:
+        if self.top is None and self.by != "knock_out":
+            return ""
+        return "the worst candidate is not looked for; leave out --top and knock_out."
+
 
 @dataclass(frozen=True, kw_only=True)
 class SelectConfig(ExportOptions):
@@ -265,6 +303,11 @@ class SelectConfig(ExportOptions):
 
     by: Literal["score", "knock_out", "all_pairs"] = opt("knock_out", "How it is found.")
     swap: Swap = opt("average", "What both orders of a comparison come to.")
+
+    def _without_losers(self) -> str:
+        if self.by != "knock_out":
+            return ""
+        return "a knock-out knows no worst candidate; use --by all_pairs or score."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,16 +323,71 @@ class AuditConfig(JudgeOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TuneOptim(OptimConfig):
+    """As OptimConfig, in pairs, with values for the embedded model."""
+
+    lr: float = opt(2e-3, "Peak learning rate.", min=0)
+    warmup: float = opt(0.05, "Share of the steps in which the learning rate rises.", min=0, max=1)
+    batch: int = opt(16, "Pairs of one optimiser step, over all processes.", min=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneConfig:
+    """Tune a judge on labelled pairs, and measure it on held-out ones."""
+
+    items: Path | None = opt(
+        None, "Labelled pairs, .jsonl; none is the embedded world.", positional=True
+    )
+    judge: str = opt("tiny:smollm", "The model to tune: a name or a folder.")
+    train: Literal["probe", "choice", "head"] = opt(
+        "probe",
+        "What: probe (a linear read-out of hidden states), choice (an adapter that moves the "
+        "labels' probabilities), head (a reward model that scores single answers).",
+    )
+    template: str = opt("pair", "A shipped template, or a file, that shows pairs.")
+    rubric: str = opt("overall", "A shipped rubric, or a file of your own.")
+    hardening: Literal["fence", "mark", "none"] = opt(
+        "fence", "How candidates are shut off from what the judge is told."
+    )
+    num: int | None = opt(None, "Items to use at most; of the embedded world 10 a category.", min=1)
+    on_error: OnError = opt("skip", "What a bad row does: raise ends the run, skip leaves it out.")
+    held_out: float = opt(
+        0.2, "Share of the pairs to measure by; the world has its own.", min=0.01, max=0.9
+    )
+    blocks: tuple[int, ...] = opt(
+        (), "Of probe: after which blocks to look; none is some of the upper two thirds.",
+        min=1, advanced=True,
+    )  # fmt: skip
+    ridge: float = opt(1.0, "Of probe: the penalty on its weights.", min=0, advanced=True)
+    rank: int = opt(8, "Of choice and head: rank of the adapter; 0 trains a head alone.", min=0)
+    alpha: float = opt(16.0, "Scale of the adapter: its output counts alpha / rank.", min=0)
+    layers: int = opt(8, "Of choice and head: blocks at the top that get an adapter.", min=1)
+    penalty: float = opt(1.0, "Of choice: weight of turning with the order.", min=0)
+    centring: float = opt(0.01, "Of head: weight of keeping scores around 0.", min=0, advanced=True)
+    epochs: float = opt(3.0, "Times each pair is seen.", min=0.01)
+    optim: TuneOptim = field(default_factory=TuneOptim)
+
+    def __post_init__(self) -> None:
+        if "://" in self.judge:
+            raise ConfigError(
+                "judge", f"--judge {self.judge}: tuning needs a model on this machine, not a URL."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class CalibrateConfig(JudgeOptions):
     """Fit what a judge's verdicts are worth, on items that people labelled."""
 
+    examples: ExampleOptions = field(default_factory=ExampleOptions)
     run: Path | None = opt(
         None,
         "A finished run of compare or calibrate in both orders, whose verdicts are taken: judge "
         "and items are its own, labels those of ITEMS if it is given.",
     )
     calibrator: CalibratorName = opt(
-        "auto", "The map of confidences; auto is the one of the least cross-fitted NLL."
+        "auto",
+        "The map of confidences; auto is the one of the least cross-fitted NLL, if any is better "
+        "than the judge's own.",
     )
     folds: int = opt(5, "Parts that maps are cross-fitted over.", min=2, advanced=True)
     agreement: float | None = opt(
@@ -325,74 +423,63 @@ class CascadeConfig(JudgesOptions):
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class PanelConfig(JudgesOptions):
+    """Let several judges judge the same, and count their votes."""
+
+    mode: Literal["pair", "point"] = opt(
+        "pair", "pair: which of two candidates is better; point: a score for each candidate."
+    )
+    pool: PanelPool = opt(
+        "auto",
+        "How verdicts become one: majority, weighted (by the agreement with labels), dawid_skene, "
+        "unanimous, or mean, median, trimmed and min of numbers; auto is majority, of points mean.",
+    )
+    tie: Literal["tie", "chair", "random"] = opt(
+        "tie", "A tied vote: it stays one, the first judge decides, or a hash of the item does."
+    )
+    swap: Swap = opt("average", "What both orders of a pair come to.")
+    protocol: Literal["vote", "discuss", "debate", "verify"] = opt(
+        "vote",
+        "Each for itself, or talking first: discuss (roles), debate (the last judge decides), "
+        "verify (the last judge checks the first).",
+    )
+    turns: Literal["one_by_one", "simultaneous"] = opt(
+        "one_by_one", "In a discussion: having heard all before, or the rounds before."
+    )
+    rounds: int = opt(2, "Rounds of a discussion or a debate.", min=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        of_points = ("mean", "median", "trimmed", "min")
+        if self.mode == "point" and self.pool not in ("auto", *of_points):
+            raise ConfigError(
+                "pool", f"--pool {self.pool}: of points there are {', '.join(of_points)}."
+            )
+        if self.mode == "pair" and self.pool == "min":
+            raise ConfigError("pool", "--pool min: it goes with --mode point.")
+        if self.protocol == "vote":
+            if len(self.members) < 2:
+                raise ConfigError("judges", "--judges: a vote needs two or more.")
+            return
+        if self.mode == "point":
+            raise ConfigError(
+                "protocol", f"--protocol {self.protocol}: judges talk about pairs alone."
+            )
+        for one in self.members:
+            if one.how != "written":
+                raise ConfigError(
+                    "protocol",
+                    f"--protocol {self.protocol}: {one.judge} is read by {one.how}, and who talks "
+                    f"has to write.\n  Name it {one.judge}@written.",
+                )
+
+
 def check_promise(agreement: float | None, confidence: float) -> None:
     """Raise `ConfigError` for a promise that nothing or everything keeps."""
     for name, value in (("agreement", agreement), ("confidence", confidence)):
         if value is not None and not 0 < value < 1:
             raise ConfigError(name, f"--{name} {value:g}: it lies between 0 and 1.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchConfig(JudgeOptions):
-    """Judge a public benchmark, and score the judge by that benchmark's own rule."""
-
-    items: Path = opt(help="The benchmark's file, or its folder.", positional=True)
-    format: BenchFormat = opt("auto", "Which benchmark it is; auto tells by the fields of a row.")
-    mode: Literal["auto", "pair", "point"] = opt(
-        "auto", "Whether candidates are shown in pairs, in both orders, or each by itself."
-    )
-    swap: Literal["average", "consensus", "score"] = opt(
-        "average", "What both orders come to, where the benchmark has no rule of its own for them."
-    )
-    recorded: bool = opt(False, "Score the verdicts that the file records, without any call.")
-    games: Path | None = opt(
-        None, "MT-Bench's judgments of pairs, to be held against the votes without any call."
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class SynthesiseConfig(EndpointOptions):
-    """Make labelled pairs by construction: good answers against the same ones made worse."""
-
-    items: Path | None = opt(
-        None, "Rows of an instruction and a good answer, .jsonl; none is the embedded world.",
-        positional=True,
-    )  # fmt: skip
-    ways: tuple[Way, ...] = opt(get_args(Way), "How answers are made worse.")
-    judge: str = opt(
-        "", "A model that answers a similar instruction instead (self-taught); empty is none."
-    )
-    temperature: float = opt(0.7, "Sampling temperature of that model.", min=0)
-    max_new_tokens: int = opt(512, "Longest text of that model.", min=1, unit="tokens")
-    num: int | None = opt(None, "Rows to use at most; of the embedded world 20 a category.", min=1)
-    on_error: OnError = opt("skip", "What a bad row does: raise ends the run, skip leaves it out.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LeaderboardConfig(JudgeOptions):
-    """Rate models by comparisons of their answers."""
-
-    format: BoardFormat = opt(
-        "auto", "What the file holds: items to judge, or battles; auto tells by a row's fields."
-    )
-    judgments: Path | None = opt(
-        None, "Judgments of these items by a finished run, which are then not judged again."
-    )
-    rating: Literal["bradley_terry", "elo", "davidson"] = opt(
-        "bradley_terry", "How battles become ratings."
-    )
-    style: Literal["none", "length", "format"] = opt(
-        "none", "What of the answers is held constant: their length, or also lists, headings, bold."
-    )
-    baseline: str = opt("", "The model that win rates are against; empty is the one that met most.")
-    rounds: int = opt(1000, "Resamples behind the intervals.", min=100)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.style != "none" and self.rating != "bradley_terry":
-            raise ConfigError(
-                "style", f"--style {self.style} goes with --rating bradley_terry alone."
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,10 @@ from collections.abc import Iterable, Sequence
 from modelgraft.core.results import Number
 from modelgraft.core.settings import Settings
 from modelgraft.language.endpoints.calls import call_numbers
+from modelgraft.methods.judge.bench.formats import BENCHES
+from modelgraft.methods.judge.bench.guessing import guess_format
+from modelgraft.methods.judge.benching import mode_of
+from modelgraft.methods.judge.boards import items_to_judge
 from modelgraft.methods.judge.config import (
     AuditConfig,
     CompareConfig,
@@ -18,12 +22,19 @@ from modelgraft.methods.judge.config import (
     SelectConfig,
 )
 from modelgraft.methods.judge.data import Item, read_items
+from modelgraft.methods.judge.data_config import (
+    BenchConfig,
+    LeaderboardConfig,
+    SynthesiseConfig,
+)
 from modelgraft.methods.judge.judges.calls import Call
 from modelgraft.methods.judge.judging import pair_orders
+from modelgraft.methods.judge.leaderboard.fought import pairs_of
 from modelgraft.methods.judge.method.windows import window_starts
 from modelgraft.methods.judge.opening import asking_of, world_of
 from modelgraft.methods.judge.prompts import Mode
 from modelgraft.methods.judge.ranking import SHARE
+from modelgraft.methods.judge.synthesising import answered
 
 _DRAFT = 512  # tokens of what a judge writes before it scores, at most
 
@@ -87,6 +98,41 @@ def estimate_audit(config: AuditConfig, settings: Settings) -> list[Number]:
     rounds = 1 + 2 * len(config.probes) + len(config.attacks)
     orders = [(item, order) for item in items for order in ((0, 1), (1, 0))] * rounds
     return [Number("pairs", len(items)), *_looks(config, "pair", orders)]
+
+
+def estimate_bench(config: BenchConfig, settings: Settings) -> list[Number]:
+    """What judging a benchmark would take; nothing where its recorded verdicts are scored."""
+    name = guess_format(config.items) if config.format == "auto" else config.format
+    items = BENCHES[name].read(config.items, reject=lambda *_: None)[: config.num]
+    if config.recorded or config.games is not None:
+        return [Number("items", len(items))]
+    mode = mode_of(config, name)
+    if mode == "pair":
+        orders = [(item, order) for item in items for order in ((0, 1), (1, 0))]
+    else:
+        orders = [(item, (place,)) for item in items for place in range(len(item.candidates))]
+    return [Number("items", len(items)), *_looks(config, mode, orders * config.samples)]
+
+
+def estimate_leaderboard(config: LeaderboardConfig, settings: Settings) -> list[Number]:
+    """What a leaderboard would take; nothing where the file holds battles."""
+    items = items_to_judge(config, seed=settings.seed, reject=lambda *_: None)
+    orders = [(item, order) for item in pairs_of(items) for order in pair_orders(item, "average")]
+    return [Number("items to judge", len(items)), *_looks(config, "pair", orders * config.samples)]
+
+
+def estimate_synthesise(config: SynthesiseConfig, settings: Settings) -> list[Number]:
+    """How many pairs rows can give at most, and what the model that writes some is asked."""
+    rows = answered(config, seed=settings.seed, reject=lambda *_: None)
+    num = len(rows)
+    numbers = [
+        Number("rows", num),
+        Number("pairs at most", num * (len(set(config.ways)) + bool(config.judge))),
+    ]
+    if not config.judge:
+        return numbers
+    asked = Counter({config.judge: 2 * num})
+    return [*numbers, *call_numbers(asked, 2 * num * config.max_new_tokens)]
 
 
 def num_pairs(by: str, n: int, *, budget: int | None = None, top: int | None = None) -> int:

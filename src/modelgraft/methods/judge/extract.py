@@ -17,15 +17,20 @@ from modelgraft.core.errors import ConfigError
 Status = Literal["ok", "no_verdict", "off_menu", "ambiguous", "truncated", "refused", "error"]
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
+_ALIKE = 0.1  # scores that differ by less are a tie (MT-Bench)
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """The label that was found, or why there is none; `span` is where in the text it stands."""
+    """The label that was found, or why there is none; `span` is where in the text it stands.
+
+    `lead` is by how much the first of two scores is the larger one, where both are written.
+    """
 
     label: str | None
     status: Status
     span: tuple[int, int] = (0, 0)
+    lead: float | None = None
 
 
 Extractor = Callable[[str, Sequence[str]], Extraction]
@@ -136,6 +141,17 @@ def _ranking(text: str, labels: Sequence[str]) -> Extraction:
     return Extraction(">".join(kept) or None, "ok" if kept else "off_menu", matches[-1].span())
 
 
+def _scores(text: str, labels: Sequence[str]) -> Extraction:
+    """The last `[[8, 6.5]]`: the first label if the first score is larger, the third if neither."""
+    matches = list(re.finditer(rf"\[\[\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\]\]", text))
+    if not matches:
+        return NONE
+    lead = float(matches[-1].group(1)) - float(matches[-1].group(2))
+    place = 2 if abs(lead) < _ALIKE else int(lead < 0)
+    label = labels[place] if place < len(labels) else None
+    return Extraction(label, "ok" if label else "off_menu", matches[-1].span(), lead)
+
+
 EXTRACTORS: dict[str, Extractor] = {
     # MT-Bench and Arena-Hard
     "brackets": _last(r"\[\[([^\[\]\n]{1,20})\]\]"),
@@ -151,6 +167,7 @@ EXTRACTORS: dict[str, Extractor] = {
     "json": _json,
     "number": _number_at_end,
     "ranking": _ranking,
+    "scores": _scores,
 }
 
 

@@ -24,7 +24,8 @@ Reading = Literal["expectation", "argmax"]
 class Asking:
     """How items are put to a judge.
 
-    With `own_rubrics` an item that has a "rubric" in its meta is judged by that question.
+    With `own_rubrics` an item that has a "rubric" in its meta is judged by that question. Of
+    several sets of `examples` each sample shows the next.
     """
 
     template: Template
@@ -32,13 +33,15 @@ class Asking:
     hardening: Hardening = "fence"
     samples: int = 1
     own_rubrics: bool = False
+    examples: tuple[tuple[Item, ...], ...] = ()
 
     def call(self, item: Item, *order: int, sample: int = 0) -> Call:
         """The call on candidates of an item in this order."""
         rubric = self.rubric
         if self.own_rubrics and (own := item.meta.get("rubric")):
             rubric = replace(rubric, question=str(own), levels=(), steps=(), rules=())
-        return Call(item, order, self.template, rubric, self.hardening, sample)
+        shown = self.examples[sample % len(self.examples)] if self.examples else ()
+        return Call(item, order, self.template, rubric, self.hardening, sample, examples=shown)
 
 
 @dataclass(frozen=True)
@@ -143,12 +146,34 @@ def pair_judgment(
         outcome = decide_one(value, prior, is_swapped=order == (1, 0))
         return replace(about, winner=names[outcome.winner], probability=outcome.probability)
     first, second = odds[0, 1], odds[1, 0]
+    share = _vote_share(verdicts)
+    if swap == "average" and share is not None:
+        winner = TIE if share == 0.5 else names["a" if share > 0.5 else "b"]
+        agree = bool(np.sign(first) == -np.sign(second))
+        return replace(about, winner=winner, probability=share, is_consistent=agree)
     outcome = decide(first, second, swap)
     judged = replace(about, winner=names[outcome.winner], is_consistent=outcome.is_consistent)
     if not np.isfinite([first, second]).all():
         return judged  # written verdicts say who wins, and not by how much
     d, u = (first - second) / 2, (first + second) / 2
     return replace(judged, probability=outcome.probability, content=d, position=u)
+
+
+def _vote_share(verdicts: Mapping[tuple[int, int], Sequence[Verdict]]) -> float | None:
+    """The share of written verdicts for the first candidate, a tie as half of one.
+
+    Both orders count as much. None unless several samples of each order were asked for: a single
+    verdict has no size.
+    """
+    shares = []
+    for order, found in verdicts.items():
+        odds = np.array([one.log_odds for one in found])
+        known = odds[~np.isnan(odds)]
+        if len(found) < 2 or not (np.isinf(known) | (known == 0)).all():
+            return None
+        won = (known > 0) + 0.5 * (known == 0)
+        shares.append(float(won.mean()) if order == (0, 1) else 1 - float(won.mean()))
+    return float(np.mean(shares))
 
 
 def _about(item: Item, verdicts: Sequence[Verdict]) -> Judgment:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.runs import Run
 from modelgraft.language.endpoints.calls import Calls, model_label
@@ -14,6 +17,7 @@ from modelgraft.methods.judge.judges.chat import ChatJudge
 from modelgraft.methods.judge.judging import Asking
 from modelgraft.methods.judge.prompts import Mode, read_template
 from modelgraft.methods.judge.rubric import read_rubric
+from modelgraft.methods.judge.tuning.folders import is_tuned, tuned_asking
 from modelgraft.methods.judge.world.pairs import CATEGORIES, world_pairs
 
 _OF_WORLD = 20
@@ -65,7 +69,12 @@ def world_of(config: AskingOptions, *, seed: int) -> list[Item]:
 
 
 def asking_of(config: JudgeOptions, mode: Mode) -> Asking:
-    """How the judge is asked. Raises `ConfigError` for a template of another mode."""
+    """How the judge is asked; a tuned one as it was tuned.
+
+    Raises `ConfigError` for a template of another mode.
+    """
+    if is_tuned(config.judge) and (tuned := tuned_asking(config, mode)) is not None:
+        return tuned
     template = read_template(config.template or _TEMPLATES[mode, config.how == "written"])
     if template.mode != mode:
         raise ConfigError(
@@ -102,21 +111,25 @@ def open_judge(config: JudgeOptions, run: Run, store: CallStore) -> Judge:
             temperature=config.temperature,
             max_tokens=config.max_new_tokens,
         )
+
+    def report(done: int, total: int) -> None:
+        run.check()
+        run.progress(done, total, f"{config.judge}: {how}")
+
     # They bring torch, which a run behind a URL does without.
+    settings = run.settings
+    if is_tuned(config.judge):
+        from modelgraft.methods.judge.tuning.loading import open_tuned
+
+        return open_tuned(Path(config.judge), settings, overflow=config.overflow, report=report)
     from modelgraft.language.load import load_causal_lm
     from modelgraft.methods.judge.judges.local import ChoiceJudge, LikelihoodJudge
 
-    settings = run.settings
     dtype = "float32" if settings.dtype == "auto" and settings.device == "cpu" else settings.dtype
     loaded = load_causal_lm(
         config.judge, device=settings.device, dtype=dtype, offline=settings.offline
     )
     kind = ChoiceJudge if how == "choice" else LikelihoodJudge
-
-    def report(done: int, total: int) -> None:
-        run.check()
-        run.progress(done, total, f"{loaded.name}: {how}")
-
     return kind(
         loaded.model,
         loaded.tokenizer,
@@ -129,3 +142,9 @@ def open_judge(config: JudgeOptions, run: Run, store: CallStore) -> Judge:
 def label_of(config: JudgeOptions, judge: Judge) -> str:
     """What reports call a judge: its name, of a URL only the model."""
     return judge.name.replace(config.judge, model_label(config.judge))
+
+
+def labels_of(members: Sequence[JudgeOptions], judges: Sequence[Judge]) -> list[str]:
+    """What reports call several judges: their labels, or where two have one, their whole names."""
+    found = [label_of(*one) for one in zip(members, judges, strict=True)]
+    return found if len(set(found)) == len(found) else [one.name for one in judges]

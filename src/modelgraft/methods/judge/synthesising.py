@@ -10,12 +10,13 @@ from typing import Any
 from modelgraft.core.errors import InputError
 from modelgraft.core.files import dump_json, write_atomic
 from modelgraft.core.results import Number, Result
+from modelgraft.core.rows import Reject
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
 from modelgraft.evaluation.intervals import wilson
 from modelgraft.language.endpoints.calls import Calls, still_open
 from modelgraft.language.endpoints.store import CallStore
-from modelgraft.methods.judge.config import SynthesiseConfig
+from modelgraft.methods.judge.data_config import SynthesiseConfig
 from modelgraft.methods.judge.opening import STORE
 from modelgraft.methods.judge.summaries import percent
 from modelgraft.methods.judge.synthesis.balance import balanced, contrasted, lead_of
@@ -54,7 +55,8 @@ class Synthesised:
 
 def synthesise(config: SynthesiseConfig, run: Run) -> Result:
     """Make labelled pairs by construction."""
-    rows = _rows(config, run)
+    reject = run.reject if config.on_error == "skip" else None
+    rows = answered(config, seed=run.seed, reject=reject)
     corpus = Corpus(rows)
     made: dict[str, list[Made | None]] = {
         way: [_made(way, corpus, place, run.seed) for place in range(len(rows))]
@@ -90,10 +92,10 @@ def synthesise(config: SynthesiseConfig, run: Run) -> Result:
     )
 
 
-def _rows(config: SynthesiseConfig, run: Run) -> list[Answered]:
+def answered(config: SynthesiseConfig, *, seed: int, reject: Reject | None) -> list[Answered]:
+    """The rows of the file, or those of the embedded world."""
     if config.items is None:
-        return world_answered(config.num, seed=run.seed)
-    reject = run.reject if config.on_error == "skip" else None
+        return world_answered(config.num, seed=seed)
     return read_answered(config.items, reject=reject)[: config.num]
 
 

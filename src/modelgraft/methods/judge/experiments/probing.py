@@ -1,21 +1,20 @@
-"""E2: a probe on the states of a judge that cannot say what it knows."""
+"""E2, its first part: a probe on the states of a judge that cannot say what it knows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modelgraft.core.results import Number
-from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
-from modelgraft.evaluation.intervals import Array, paired_bootstrap
-from modelgraft.evaluation.reproduction import DOES_NOT_HOLD, HOLDS, Experiment, Findings
+from modelgraft.evaluation.intervals import Array, Interval, paired_bootstrap
 from modelgraft.language.load import Loaded
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.experiments.simulated import share_number
-from modelgraft.methods.judge.experiments.subject import described, plainly, subject
+from modelgraft.methods.judge.experiments.subject import plainly
 from modelgraft.methods.judge.judges.local import ChoiceJudge, LikelihoodJudge, Report
 from modelgraft.methods.judge.judges.probe import pair_states
 from modelgraft.methods.judge.method.probe import (
@@ -62,49 +61,53 @@ def choose_block(first: Array, second: Array, seed: int) -> tuple[int, list[floa
     return int(np.argmax(accuracies)), accuracies
 
 
-def _run(run: Run, quick: bool) -> Findings:
-    loaded = subject(run)
+@dataclass(frozen=True)
+class Probed:
+    """What the probes came to, in percent of the plain held-out pairs, with every number."""
 
-    def report(done: int, total: int) -> None:
-        run.check()
-        run.progress(done, total, loaded.name)
+    right: float
+    turned: float
+    gain: Interval
+    numbers: tuple[Number, ...]
 
+    @property
+    def holds(self) -> bool:
+        """Whether the probe from plain pairs keeps the thresholds."""
+        low = self.gain.value if self.gain.low is None else self.gain.low
+        is_above = self.gain.value >= GAIN and low > 0
+        return self.right >= RIGHT and self.turned <= TURNS and is_above
+
+
+def probe(loaded: Loaded, report: Report, *, seed: int, quick: bool) -> Probed:
+    """Probes trained in several ways, on held-out pairs of every category."""
     each = 2 if quick else EACH
     categories = PLAIN if quick else tuple(CATEGORIES)
-    train = world_pairs(each, split="train", seed=run.seed, categories=categories)
-    test = world_pairs(each, split="held-out", seed=run.seed, categories=categories)
+    train = world_pairs(each, split="train", seed=seed, categories=categories)
+    test = world_pairs(each, split="held-out", seed=seed, categories=categories)
     blocks = BLOCKS[3:4] if quick else BLOCKS
     first, second = states_of(loaded, train, blocks, report)
     held_first, held_second = states_of(loaded, test, blocks, report)
     is_plain = np.array([one.group in PLAIN for one in train])
     is_held_plain = np.array([one.group in PLAIN for one in test])
-    place, accuracies = choose_block(first[is_plain], second[is_plain], run.seed)
+    place, accuracies = choose_block(first[is_plain], second[is_plain], seed)
     said = _verbal(loaded, test, report)
     likelier = _likelier(loaded, test, report)
     found = _arms(first[:, place], second[:, place], held_first[:, place], held_second[:, place],
-                  train, test, run.seed)  # fmt: skip
+                  train, test, seed)  # fmt: skip
     last = _fit(first[is_plain, -1], second[is_plain, -1])
-    numbers = [
-        Number("chosen block", blocks[place], n=len(blocks), baseline=float(BLOCKS[-1])),
-        Number("accuracy it was chosen by", 100 * accuracies[place], n=int(is_plain.sum()),
+    right, turned = (100.0 * one[is_held_plain] for one in found["plain"])
+    gain = paired_bootstrap(right, 100.0 * said[is_held_plain])
+    numbers = (
+        Number("probe: chosen block", blocks[place], n=len(blocks), baseline=float(BLOCKS[-1])),
+        Number("probe: accuracy it was chosen by", 100 * accuracies[place], n=int(is_plain.sum()),
                unit="%", baseline=50.0),
         *_plain_numbers(found, is_held_plain, held_first[:, -1], held_second[:, -1], last,
                         said, likelier),
         *_by_category(found, test, said, likelier),
-    ]  # fmt: skip
-    right = 100 * float(found["plain"][0][is_held_plain].mean())
-    turns = 100 * float(found["plain"][1][is_held_plain].mean())
-    gain = paired_bootstrap(100.0 * found["plain"][0][is_held_plain], 100.0 * said[is_held_plain])
-    numbers.append(Number("probe above the verbal verdict", gain.value, gain.low, gain.high,
-                          gain.n, unit="points", baseline=0.0))  # fmt: skip
-    low = gain.value if gain.low is None else gain.low
-    holds = right >= RIGHT and turns <= TURNS and gain.value >= GAIN and low > 0
-    return Findings(
-        tuple(numbers),
-        HOLDS if holds else DOES_NOT_HOLD,
-        seeds=(run.seed,),
-        subject=described(loaded),
-    )
+        Number("probe above the verbal verdict", gain.value, gain.low, gain.high, gain.n,
+               unit="points", baseline=0.0),
+    )  # fmt: skip
+    return Probed(float(right.mean()), float(turned.mean()), gain, numbers)
 
 
 Marks = NDArray[np.bool_]
@@ -197,9 +200,11 @@ def _plain_numbers(
         *numbers,
         share_number("probe, last block: right, averaged", right.tolist(), baseline=base),
         share_number("probe, last block: turns with the order", turned.tolist(), better="lower"),
-        share_number("verbal verdict: right, averaged", said[is_plain].tolist(), baseline=50.0),
-        share_number("likelihood: right", likelier[is_plain].tolist(), baseline=50.0),
-    ]
+        share_number(
+            "plain pairs, verbal verdict: right, averaged", said[is_plain].tolist(), baseline=50.0
+        ),
+        share_number("plain pairs, likelihood: right", likelier[is_plain].tolist(), baseline=50.0),
+    ]  # fmt: skip
 
 
 def _by_category(
@@ -227,13 +232,3 @@ def _by_category(
                              baseline=100 * float(said[chosen].mean()))
             )  # fmt: skip
     return numbers
-
-
-PROBING = Experiment(
-    "E2",
-    "A linear probe on a judge's own states, from 100 pairs in both orders, is right in at least "
-    "85 % of held-out pairs where the judge's verdict is near chance.",
-    "Tuned judges of 7 billion weights come near GPT-4 on their own data; on JudgeBench fine-tuned "
-    "reward models reach 59 to 64 %.",
-    _run,
-)

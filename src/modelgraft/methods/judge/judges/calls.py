@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -19,7 +19,10 @@ from modelgraft.methods.judge.rubric import Rubric
 class Call:
     """A judge's look at candidates of an item, in the order in which they are shown.
 
-    `sample` tells draws of the same call apart.
+    `sample` tells draws of the same call apart. `notes` fill the template's slots role, side and
+    talk, of which the last is data like the candidates; `examples` are labelled pairs for its slot
+    of this name. `parts` are those of the shown texts of a pair, in their order, for the slot
+    parts.
     """
 
     item: Item
@@ -28,6 +31,9 @@ class Call:
     rubric: Rubric
     hardening: Hardening = "fence"
     sample: int = 0
+    notes: Mapping[str, str] = field(default_factory=dict)
+    examples: tuple[Item, ...] = ()
+    parts: tuple[tuple[str, ...], ...] = ()
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -60,6 +66,9 @@ class Call:
             self.candidates,
             hardening=self.hardening,
             controls=controls,
+            notes=self.notes,
+            examples=self.examples,
+            parts=self.parts,
         )
         return found.messages, found.stem
 

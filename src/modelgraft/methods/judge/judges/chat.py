@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from modelgraft.core.errors import ConfigError
 from modelgraft.language.endpoints.exchange import Failure, Outcome, Reply, Request
 from modelgraft.methods.judge.extract import REFUSALS, Status, read_verdict
+from modelgraft.methods.judge.fences import cleaned, marked
 from modelgraft.methods.judge.judges.calls import Call, Verdict, failed, verdict_of
 from modelgraft.methods.judge.method.readout import Listed, listed
 
@@ -111,6 +112,7 @@ class ChatJudge:
             temperature=self.temperature,
             max_tokens=self.max_tokens,
             sample=call.sample,
+            extra={"response_format": _schema(call.labels)} if call.template.schema else {},
         )
 
     def _verdicts(self, calls: Sequence[Call], outcomes: Sequence[Outcome]) -> list[Verdict]:
@@ -128,7 +130,7 @@ class ChatJudge:
             outcome.finish_reason,
             call.labels,
             call.template.extractor,
-            shown=[one.text for one in call.candidates],
+            shown=texts_shown(call),
         )
         if found.label is None:
             return failed(call, found.status, text=outcome.text)
@@ -138,6 +140,7 @@ class ChatJudge:
             call.labels,
             found.label,
             "ok",
+            score=found.lead,
             text=outcome.text,
             sample=call.sample,
         )
@@ -153,6 +156,15 @@ class ChatJudge:
         values = call.values if call.template.mode == "point" else None
         reading = bounds.reading(values, tolerance=self.tolerance)
         return verdict_of(call, reading, text=reply.text)
+
+
+def texts_shown(call: Call) -> list[str]:
+    """The candidates as they are and as the judge sees them, who may repeat them either way."""
+    texts = [one.text for one in call.candidates]
+    if call.hardening == "none":
+        return texts
+    clean = [cleaned(text) for text in texts]
+    return [*texts, *clean, *(map(marked, clean) if call.hardening == "mark" else ())]
 
 
 def _lacks_logprobs(reply: Reply) -> bool:
@@ -172,6 +184,24 @@ def _bounds(labels: Sequence[str], reply: Reply) -> Listed | None:
         own = [form for form in forms if taken.setdefault(form, label) == label]
         variants[label] = [lead + form for form in own for lead in ("", " ")]
     return listed(variants, first.top or ((first.token, first.logprob),))
+
+
+def _schema(labels: Sequence[str]) -> dict[str, Any]:
+    """The form of a verdict: the reasons first, then one of the labels."""
+    properties = {
+        "reasoning": {"type": "string"},
+        "verdict": {"type": "string", "enum": list(labels)},
+    }
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": "verdict", "strict": True, "schema": schema},
+    }
 
 
 def _repair(request: Request, verdict: Verdict) -> Request:

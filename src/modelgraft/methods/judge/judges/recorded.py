@@ -59,7 +59,8 @@ def read_verdicts(folder: Path) -> list[Verdict]:
             for name in ("order", "labels", "probabilities"):
                 if name in row:
                     row[name] = tuple(row[name])
-            found.append(Verdict(**{"label": None, **row}))
+            row.setdefault("label", None)
+            found.append(Verdict(**row))
         except (TypeError, ValueError) as error:
             raise InputError(f"{path}:{number}: this is no verdict: {error}.") from None
     return found

@@ -12,7 +12,6 @@ import copy
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,9 @@ class Prompts:
         """Prompts with what they share counted; each keeps a token of its own."""
         rows = tuple(tuple(one) for one in ids)
         shortest = min(map(len, rows))
-        return cls(rows, min(len(commonprefix([min(rows), max(rows)])), shortest - 1))
+        first, last = min(rows), max(rows)  # what these two share, all between them share
+        differing = (place for place in range(shortest) if first[place] != last[place])
+        return cls(rows, min(next(differing, shortest), shortest - 1))
 
     @property
     def sizes(self) -> np.ndarray:
@@ -136,13 +137,14 @@ class LowerStates:
         done = int(read_json(self.folder / _STATE, "the state of a cache")["done"])
         if done == len(chunks):
             return
-        shared, begun = self.prompts.shared, []
+        shared = self.prompts.shared
+        begun: list[tuple[Tensor, Tensor]] = []
         with eval_mode(self.model):
             if shared:
                 cache = DynamicCache()
                 ids = torch.tensor([self.prompts.ids[0][:shared]], device=self.device)
                 self.file[:shared] = self._forward(ids, cache)[0].to("cpu", self.dtype)
-                begun = [(layer.keys, layer.values) for layer in cache.layers]
+                begun = _kept(cache)
             for number in range(done, len(chunks)):
                 self._chunk(chunks[number], begun)
                 write_json(self.folder / _STATE, {"key": self.key, "done": number + 1})
@@ -187,6 +189,10 @@ class LowerStates:
         finally:
             hook.remove()
         return kept[0]
+
+
+def _kept(cache: Any) -> list[tuple[Tensor, Tensor]]:
+    return [(layer.keys, layer.values) for layer in cache.layers]
 
 
 def repeated(begun: Sequence[tuple[Tensor, Tensor]], rows: int) -> DynamicCache:
@@ -252,8 +258,7 @@ class UpperHalf:
         if len(states.shared):
             cache = DynamicCache()
             self._call(self.model.base_model, states.shared[None], cache)
-            begun = [(layer.keys, layer.values) for layer in cache.layers]
-            cache = repeated(begun, len(states.own))
+            cache = repeated(_kept(cache), len(states.own))
         return self._call(model, states.own, cache, **options)
 
     def _call(self, model: Any, given: Tensor, cache: DynamicCache | None, **options: Any) -> Any:

@@ -1,0 +1,1 @@
+"""Models rated by comparisons of their answers: battles from files, ratings, win rates."""
