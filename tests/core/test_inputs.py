@@ -23,6 +23,7 @@ class Config:
     model: str = opt("tiny")
     cache: Path | None = opt(None)
     inner: Inner = Inner()
+    store: Path | None = opt(None, written=True)
 
 
 @pytest.fixture(autouse=True)
@@ -81,3 +82,8 @@ def test_a_file_in_a_text_option_counts_with_or_without_an_amount() -> None:
         before = config_inputs(Config(model=name))
         Path("chats.jsonl").write_text("two\n")
         assert set(before) == {name} and config_inputs(Config(model=name)) != before
+
+
+def test_a_file_that_the_run_writes_is_no_input() -> None:
+    Path("store").write_text("answers")
+    assert config_inputs(Config(store=Path("store"))) == {}

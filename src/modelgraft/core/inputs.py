@@ -18,9 +18,9 @@ def config_inputs(config: Any) -> dict[str, str]:
 
     A path option counts when it is a file that is not `written`: a folder may be one the run itself
     writes to. A text option counts when it is a file, alone or before an equals sign as in
-    `chats.jsonl=0.5`, or a model, a folder with `config.json` or a `.gguf` file; of a model's
-    weights only sizes and times are compared, because gigabytes would take longer to hash than to
-    use.
+    `chats.jsonl=0.5`, or a model, a folder with `config.json` or safetensors, or a `.gguf` file; of
+    a model's weights only sizes and times are compared, because gigabytes would take longer to hash
+    than to use.
     """
     hashes: dict[str, str] = {}
     for value in _leaves(config):
@@ -70,11 +70,16 @@ def _model_hash(name: str) -> str:
     path = os.path.expanduser(name)
     if path.lower().endswith(".gguf") and os.path.isfile(path):
         return hashlib.sha256(_stamp(Path(path)).encode()).hexdigest()
-    if not path or not os.path.isfile(os.path.join(path, "config.json")):
+    if not path or not os.path.isdir(path):
         return ""
     folder = Path(path)
-    files = sorted({*folder.glob("*.safetensors"), *folder.glob("tokenizer*")})
-    lines = [sha256_file(folder / "config.json"), *map(_stamp, files)]
+    weights = set(folder.glob("*.safetensors"))
+    if not weights and not (folder / "config.json").is_file():
+        return ""
+    # What an adapter or another part of a model is described by goes by other names.
+    described = sorted({*folder.glob("*config.json"), *folder.glob("*.yaml")})
+    files = sorted({*weights, *folder.glob("tokenizer*")} - set(described))
+    lines = [*map(sha256_file, described), *map(_stamp, files)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

@@ -171,9 +171,7 @@ def test_strays_beside_a_real_rate_hide_neither():
 
 def test_a_limit_that_is_lifted_is_forgotten():
     endpoint = Endpoint(rate=40)
-    _, answered = traffic(
-        endpoint, seconds=120, then=lambda: setattr(endpoint, "rate", math.inf)
-    )
+    _, answered = traffic(endpoint, seconds=120, then=lambda: setattr(endpoint, "rate", math.inf))
     assert answered > 80
 
 

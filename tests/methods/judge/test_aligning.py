@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
 import pytest
 
+from modelgraft.core.errors import ConfigError
+from modelgraft.core.runs import open_run
+from modelgraft.language.endpoints.exchange import Reply, Request
+from modelgraft.language.endpoints.scripted import ScriptedServer
+from modelgraft.methods.judge.actions import compare
 from modelgraft.methods.judge.aligning import compare_aligned, even_parts, like_parts
+from modelgraft.methods.judge.config import CompareConfig
 from modelgraft.methods.judge.data import Candidate, Item
 from modelgraft.methods.judge.judges.calls import Call, Verdict
 from modelgraft.methods.judge.judging import Asking
@@ -52,21 +59,21 @@ def test_a_consistent_verdict_is_not_read_again():
     judge._verdict = lambda call: Verdict(
         call.item.id, call.order, call.labels, "A" if call.order == (0, 1) else "B", "ok"
     )
-    [judgment], verdicts = compare_aligned([LONG], judge, ASKING, PARTS)
-    assert judgment.winner == "a" and judgment.is_consistent and len(verdicts) == 2
+    [judgment], verdicts, num = compare_aligned([LONG], judge, ASKING, PARTS)
+    assert judgment.winner == "a" and judgment.is_consistent and len(verdicts) == 2 and num == 0
 
 
 def test_parts_decide_where_whole_texts_turn_with_the_order():
     judge = Judge(lambda call: 2.0 if call.order == (0, 1) else -2.0)
-    [judgment], verdicts = compare_aligned([LONG], judge, ASKING, PARTS)
-    assert judgment.winner == "a" and judgment.is_consistent and len(verdicts) == 4
+    [judgment], verdicts, num = compare_aligned([LONG], judge, ASKING, PARTS)
+    assert judgment.winner == "a" and judgment.is_consistent and len(verdicts) == 4 and num == 1
     assert judgment.content == pytest.approx(2.0) and judgment.position == pytest.approx(0.0)
 
 
 def test_like_parts_are_the_last_to_be_asked_and_what_still_turns_is_told():
     judge = Judge(lambda call: 1.0 + (call.order == (0, 1)))
-    [judgment], verdicts = compare_aligned([LONG], judge, ASKING, PARTS)
-    assert len(verdicts) == 6 and judgment.is_consistent is False
+    [judgment], verdicts, num = compare_aligned([LONG], judge, ASKING, PARTS)
+    assert len(verdicts) == 6 and num == 1 and judgment.is_consistent is False
     assert judgment.winner == "a"  # 2 nats in its order, 1 nat in the other
     even, alike = judge.calls[2].parts, judge.calls[4].parts
     assert even == even_parts(LONG, 3) and alike == like_parts(LONG, 3)
@@ -77,8 +84,8 @@ def test_swapping_the_candidates_mirrors_the_judgment():
         return 1.5 if "Bridges" in call.parts[0][0] else -0.5
 
     swapped = LONG.with_candidates(LONG.candidates[::-1])
-    (one,), _ = compare_aligned([LONG], Judge(knows), ASKING, PARTS)
-    (other,), _ = compare_aligned([swapped], Judge(knows), ASKING, PARTS)
+    (one,), *_ = compare_aligned([LONG], Judge(knows), ASKING, PARTS)
+    (other,), *_ = compare_aligned([swapped], Judge(knows), ASKING, PARTS)
     assert one.winner == other.winner and one.content == pytest.approx(-other.content)
 
 
@@ -103,3 +110,27 @@ def test_one_part_is_the_plain_prompt(name, hardening):
     plain = Asking(read_template(name), read_rubric("overall"), hardening).call(LONG, 0, 1)
     one = Asking(parts, read_rubric("overall"), hardening).call(LONG, 0, 1)
     assert one.shown() == plain.shown()
+
+
+def test_the_command_reads_turning_pairs_again(tmp_path):
+    path = tmp_path / "items.jsonl"
+    texts = [one.text for one in LONG.candidates]
+    path.write_text(json.dumps({"id": "i", "instruction": "q", "candidates": texts}) + "\n")
+
+    def bridges_win(request: Request) -> Reply:
+        shown = request.messages[-1]["content"]
+        first = shown.split("part 1:")[1] if "part 1:" in shown else ""
+        letter = "A" if not first or "Bridges" in first else "B"
+        return Reply(text=f"Because. [[{letter}]]", finish_reason="stop")
+
+    with ScriptedServer(bridges_win) as server, open_run(tmp_path / "run", seed=0) as run:
+        result = compare(CompareConfig(items=path, judge=f"{server.url}#m", swap="align"), run)
+    row = json.loads((tmp_path / "run" / "artefacts" / "judgments.jsonl").read_text())
+    assert row["winner"] == "a" and row["is_consistent"]
+    assert {one.name: one.value for one in result.numbers}["pairs asked again"] == 1
+
+
+def test_parts_go_with_the_templates_that_have_them(tmp_path):
+    config = CompareConfig(template="plain_pair", swap="align")
+    with open_run(tmp_path / "run", seed=0) as run, pytest.raises(ConfigError, match="plain_pair"):
+        compare(config, run)

@@ -139,6 +139,19 @@ CASES: dict[str, Case] = {
         {"winner": "alpaca"},
         'field "winner": "alpaca" is none of "model_a", "model_b", "tie", "tie (inconsistent)"',
     ),
+    "mt_bench_pairs": Case(
+        (
+            {"question_id": 81, "model_1": "vicuna", "model_2": "alpaca", "g1_winner": "model_1",
+             "g2_winner": "error", "judge": ["gpt-4", "pair-v2"], "turn": 1},
+            {"question_id": 81, "model_1": "vicuna", "model_2": "alpaca", "g1_winner": "tie",
+             "g2_winner": "model_2", "judge": ["gpt-4", "pair-v2"], "turn": 2},
+        ),
+        jsonl,
+        {"id": "81:1:alpaca:vicuna", "label": None, "group": "81", "texts": ("", "")},
+        {"g1_winner": "vicuna"},
+        'field "g1_winner": "vicuna" is none of "model_1", "model_2", "tie", "error"',
+        twice='field "question_id": 81 stands already in line 1',
+    ),
     "panda_lm": Case(
         (
             {"idx": 4, "motivation_app": "Mail", "cmp_key": "x-7b_y-6b", "instruction": "Shorten.",

@@ -316,3 +316,31 @@ def test_what_records_nothing_is_said(tmp_path: Path):
     games = jsonl(tmp_path / "games.jsonl", GAMES)
     with pytest.raises(InputError, match="verdicts and no answers"):
         run_bench(tmp_path / "four", items=games, judge="http://127.0.0.1:1/v1#m")
+
+
+def test_attacks_are_held_against_the_same_pairs_without_them(tmp_path: Path):
+    """A judge of length is won over by suffixes that are longer than what the good answer leads."""
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    rows = ["instruction,text1,text2,target"]
+    for name, bad in (("one", "bad"), ("two", "bad2")):
+        rows.append(f"# Instruction: {name},a good answer,{bad},Output (b) is better.")
+    (folder / "x_test_1.csv").write_text("\n".join(rows) + "\n")
+    attacks = [{"question_id": n, "question": "q", "bad_answer": bad, "llama": suffix}
+               for n, (bad, suffix) in enumerate((("bad", "!" * 30), ("bad2", "!")))]  # fmt: skip
+    suffixes = jsonl(tmp_path / "suffixes.json", *attacks)
+    with ScriptedServer(longer_wins) as server:
+        config = {"items": folder, "judge": f"{server.url}#l", "suffixes": suffixes,
+                  "suffixes_of": "llama"}  # fmt: skip
+        found = by_name(run_bench(tmp_path / "run", **config))
+    both = found["the worse answer wins in both slots"]
+    assert (both.value, both.baseline, both.n) == (50.0, 0.0, 2)
+    slot = found["the worse answer wins in slot 1"]
+    assert (slot.value, slot.baseline) == (50.0, 0.0)
+    assert found["the worse answer wins in slot 1 (rule: longest)"].value == 50.0
+    assert found["verdicts"].value == 8
+    with pytest.raises(ConfigError, match="go together"):
+        BenchConfig(items=folder, suffixes=suffixes)
+    other = jsonl(tmp_path / "rows.jsonl", ROWS["auto_j"])
+    with pytest.raises(ConfigError, match="goes with judge_deceiver"):
+        run_bench(tmp_path / "r2", **{**config, "items": other})

@@ -58,9 +58,14 @@ def draw(num: int = 60, seed: int = 0) -> tuple[list[Item], list[list[Judgment]]
 
 
 def turned(items, table):
-    """The same with the candidates of every item in reverse."""
-    items = [one.with_candidates(one.candidates[::-1]) for one in items]
-    return items, [[replace(one, probability=1 - one.probability) for one in own] for own in table]
+    """The same with the candidates of every other item in reverse."""
+    places = range(1, len(items), 2)
+    items, table = list(items), [list(own) for own in table]
+    for place in places:
+        items[place] = items[place].with_candidates(items[place].candidates[::-1])
+        for own in table:
+            own[place] = replace(own[place], probability=1 - own[place].probability)
+    return items, table
 
 
 # -- votes -----------------------------------------------------------------------------------------
@@ -72,12 +77,13 @@ def test_a_panel_is_mirrored_with_its_items(how):
     items, table = draw()
     ours = pool_pairs(items, table, how, tie="random")
     theirs = pool_pairs(*turned(items, table), how, tie="random")
-    for one, other in zip(ours, theirs, strict=True):
+    for place, (one, other) in enumerate(zip(ours, theirs, strict=True)):
         assert one.winner == other.winner and one.abstained == other.abstained
         if one.confidence is not None:
             assert one.confidence == pytest.approx(other.confidence)
         if one.probability is not None:
-            assert one.probability == pytest.approx(1 - other.probability)
+            expected = 1 - other.probability if place % 2 else other.probability
+            assert one.probability == pytest.approx(expected)
 
 
 def test_the_majority_is_that_of_a_naive_count():
@@ -185,6 +191,22 @@ def test_clones_amount_to_one_judge_and_are_said_to(tmp_path):
     assert number(result, "agreement among judges (alpha)").value == pytest.approx(1)
     assert number(result, "kappa: one logprobs and clone logprobs").value == pytest.approx(1)
     assert number(result, "gain over its best judge alone").value == 0
+
+
+def test_one_budget_is_that_of_all_judges_together(tmp_path):
+    items = make_pairs(tmp_path / "items.jsonl", 4)
+
+    def dear(request: Request) -> Reply:
+        return replace(writing()(request), prompt_tokens=2000)
+
+    with ScriptedServer(dear) as server:
+        judges = tuple(f"{server.url}#{name}" for name in ("a", "b"))
+        prices = ("a=10/0", "b=10/0")  # 0.02 a call: all would cost 0.32, and those of one 0.16
+        config = PanelConfig(items=items, judges=judges, prices=prices, budget=0.2, in_flight=1)
+        result = run_action(panel, config, tmp_path / "run")
+        asked = len(server.counts())
+    assert result.partial and 8 < asked <= 10
+    assert number(result, "failed: error").value == 16 - asked
 
 
 def test_judges_that_always_say_the_same_have_no_agreement_to_measure(tmp_path):

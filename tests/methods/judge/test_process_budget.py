@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+from itertools import pairwise
 from pathlib import Path
 
 from modelgraft.methods.judge.experiments.commands import (
@@ -16,7 +17,7 @@ from modelgraft.methods.judge.experiments.commands import (
 )
 
 BUDGET = 0.10
-PRICES = "scripted=800/100"  # dollars for a million tokens read and written
+PRICES = "scripted=20/20"  # dollars for a million tokens read and written
 
 
 def spent(store: Path) -> float:
@@ -44,8 +45,8 @@ def test_a_budget_stops_before_it_is_exceeded_and_the_same_command_goes_on(tmp_p
         paid = judge.whole()
     assert "budget" in said and "the same command goes on" in said
     assert codes[0] == 3 and codes[-1] == 0
-    assert all(0 < now - then <= BUDGET for then, now in zip(costs, costs[1:], strict=False))
-    assert all(now - then > BUDGET / 2 for then, now in zip(costs, costs[1:-1], strict=False))
+    assert all(0 < now - then <= BUDGET for then, now in pairwise(costs))
+    assert all(now - then > BUDGET / 2 for then, now in pairwise(costs[:-1]))
     # Once in the run with a budget and once in the one without, which has a store of its own.
     assert len(paid) == 160 and set(paid.values()) == {1}
     assert len(exports(out)[0].splitlines()) == 40

@@ -1,4 +1,4 @@
-"""Acceptance 22 and bad input, through the real command: nothing breaks out, nothing kills a run."""
+"""Acceptance 22 and bad input by the real command: nothing breaks out or kills a run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import contextlib
 import json
 import re
 import sqlite3
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from modelgraft.core.runs import open_run
 from modelgraft.language.endpoints import scripted
 from modelgraft.methods.judge.actions import compare
 from modelgraft.methods.judge.config import CompareConfig
-from modelgraft.methods.judge.experiments.commands import compare_words, served, start
+from modelgraft.methods.judge.experiments.commands import Served, compare_words, served, start
 
 CHAT_TOKENS = ("<|im_start|>", "<|im_end|>", "<|eot_id|>", "[INST]", "<start_of_turn>", "</s>")
 HOSTILE = [
@@ -48,14 +50,22 @@ def prompts(run: Path) -> list[str]:
     return [body["messages"][-1]["content"] for body in bodies]
 
 
-def test_no_candidate_leaves_its_fence_or_writes_a_control_token(tmp_path):
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory) -> Iterator[Served]:
+    """One server for all; of texts that it does not know it judges by a coin."""
+    folder = tmp_path_factory.mktemp("judge")
+    items = write(folder / "items.jsonl", [row("known", "a", "b", label="a")])
+    with served(folder / "served", items) as found:
+        yield found
+
+
+def test_no_candidate_leaves_its_fence_or_writes_a_control_token(tmp_path, judge):
     rows = [row(f"item {n}", text, "an honest answer") for n, text in enumerate(HOSTILE)]
     items = write(tmp_path / "items.jsonl", rows)
-    with served(tmp_path / "served", items) as judge:
-        process = start(*compare_words(items, judge.url, tmp_path / "run"))
-        process.communicate()
-        assert len(judge.whole()) == 2 * len(HOSTILE)
-    assert process.returncode == 0
+    before = len(judge.rows())
+    process = start(*compare_words(items, judge.url, tmp_path / "run"))
+    process.communicate()
+    assert process.returncode == 0 and len(judge.rows()) - before == 2 * len(HOSTILE)
     assert len(judgments(tmp_path / "run")) == len(HOSTILE)
     for prompt in prompts(tmp_path / "run"):
         assert not any(token in prompt for token in CHAT_TOKENS)
@@ -87,7 +97,7 @@ BROKEN = [
 ]
 
 
-def test_bad_rows_are_told_with_line_id_and_reason_and_the_rest_is_judged(tmp_path):
+def test_bad_rows_are_told_with_line_id_and_reason_and_the_rest_is_judged(tmp_path, judge):
     rows = [
         row("good", "a short one", "another one"),
         row("empty", "", "something"),
@@ -95,15 +105,15 @@ def test_bad_rows_are_told_with_line_id_and_reason_and_the_rest_is_judged(tmp_pa
         *(bad for _, bad, _ in BROKEN),
     ]
     items = write(tmp_path / "items.jsonl", rows)
-    with served(tmp_path / "served", write(tmp_path / "known.jsonl", rows[:3])) as judge:
-        process = start(*compare_words(items, judge.url, tmp_path / "run"))
-        process.communicate()
-        assert len(judge.whole()) == 4
-        strict = start(
-            *compare_words(items, judge.url, tmp_path / "strict", "--on-error", "raise"), stderr=-1
-        )
-        _, told = strict.communicate()
-    assert process.returncode == 0
+    before = len(judge.rows())
+    process = start(*compare_words(items, judge.url, tmp_path / "run"))
+    process.communicate()
+    assert process.returncode == 0 and len(judge.rows()) - before == 4
+    strict = start(
+        *compare_words(items, judge.url, tmp_path / "strict", "--on-error", "raise"),
+        stderr=subprocess.PIPE,
+    )
+    _, told = strict.communicate()
     found = judgments(tmp_path / "run")
     assert set(found) == {"good", "empty", "same"}
     assert found["same"]["winner"] == "tie" and found["same"]["probability"] == 0.5
@@ -115,13 +125,12 @@ def test_bad_rows_are_told_with_line_id_and_reason_and_the_rest_is_judged(tmp_pa
     assert strict.returncode == 2 and "items.jsonl:4" in told and "Traceback" not in told
 
 
-def test_a_rubric_leaves_out_items_that_lack_what_it_needs(tmp_path):
+def test_a_rubric_leaves_out_items_that_lack_what_it_needs(tmp_path, judge):
     rows = [row("bare", "a", "b"), row("whole", "a", "b", context=["It says so."])]
     items = write(tmp_path / "items.jsonl", rows)
-    with served(tmp_path / "served", items) as judge:
-        words = compare_words(items, judge.url, tmp_path / "run", "--rubric", "faithfulness")
-        process = start(*words)
-        process.communicate()
+    words = compare_words(items, judge.url, tmp_path / "run", "--rubric", "faithfulness")
+    process = start(*words)
+    process.communicate()
     assert process.returncode == 0 and set(judgments(tmp_path / "run")) == {"whole"}
     [reject] = (tmp_path / "run" / "rejects.jsonl").read_text().splitlines()
     assert 'field "context" is missing' in json.loads(reject)["reason"]
@@ -132,7 +141,7 @@ def test_an_endpoint_without_log_probabilities_is_an_error_after_one_call(tmp_pa
     items = write(tmp_path / "items.jsonl", rows)
     with served(tmp_path / "served", items, "--logprobs", "false") as judge:
         words = compare_words(items, judge.url, tmp_path / "run", "--read", "logprobs")
-        process = start(*words, stderr=-1)
+        process = start(*words, stderr=subprocess.PIPE)
         _, told = process.communicate()
         assert len(judge.rows()) == 1
     assert process.returncode == 2

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,14 @@ RUBRIC = read_rubric("overall")
 
 def asking(template: str, hardening: str = "fence") -> Asking:
     return Asking(read_template(template), RUBRIC, hardening)
+
+
+def post(place: str, body: dict[str, Any]) -> Any:
+    """The answer of the endpoint; `HTTPError` for a refusal."""
+    data = json.dumps(body).encode()
+    request = urllib.request.Request(f"{place}/chat/completions", data)  # noqa: S310
+    with urllib.request.urlopen(request) as answer:  # noqa: S310
+        return json.load(answer)
 
 
 def judge(reader: str = "written", items=PAIRS, **behaviour) -> ChatJudge:
@@ -142,13 +151,12 @@ def test_the_command_prints_its_url_serves_and_ends_well_when_it_is_told_to(tmp_
     process = start("judge", "serve", items, "--log", log, "--out", tmp_path / "run", "--quiet")
     url = process.stdout.readline().strip()
     place, _, model = url.partition("#")
-    with urllib.request.urlopen(f"{place}/models") as answer:
+    with urllib.request.urlopen(f"{place}/models") as answer:  # noqa: S310
         assert [one["id"] for one in json.load(answer)["data"]] == [model]
     body = {"model": model, "messages": [{"role": "user", "content": "Hello"}]}
     for _ in range(2):
-        request = urllib.request.Request(f"{place}/chat/completions", json.dumps(body).encode())
-        with urllib.request.urlopen(request) as answer:
-            assert "nothing here" in json.load(answer)["choices"][0]["message"]["content"]
+        reply = post(place, body)
+        assert "nothing here" in reply["choices"][0]["message"]["content"]
     process.send_signal(number)
     told, _ = process.communicate(timeout=30)
     assert process.returncode == 0
@@ -165,10 +173,9 @@ def test_a_rate_refuses_what_is_too_much_and_the_log_says_so(tmp_path: Path):
         place = found.url.partition("#")[0]
         seen = []
         for _ in range(3):
-            request = urllib.request.Request(f"{place}/chat/completions", json.dumps(body).encode())
             try:
-                with urllib.request.urlopen(request) as answer:
-                    seen.append(answer.status)
+                post(place, body)
+                seen.append(200)
             except urllib.error.HTTPError as error:
                 assert 0 < float(error.headers["Retry-After"]) <= 1
                 seen.append(error.code)

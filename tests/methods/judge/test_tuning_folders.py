@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 import transformers
 
 from modelgraft.core.errors import ConfigError, InputError
+from modelgraft.core.inputs import config_inputs
 from modelgraft.core.results import Result
 from modelgraft.core.runs import open_run
 from modelgraft.methods.judge.actions import compare, score, select, tune
@@ -200,6 +202,18 @@ def test_a_folder_with_a_fault_names_it(place: Path, tmp_path: Path):
     (broken / "judge.yaml").write_text(text.replace("format: '1'", "format: '7'"))
     with pytest.raises(InputError, match="format 7: 1 is known"):
         read_judge(broken)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_judge_that_was_tuned_anew_is_another_input(place: Path, tmp_path: Path, kind):
+    """So the result of an old judge is never shown for the new one in its place."""
+    shutil.copytree(place / kind / "artefacts" / "judge", tmp_path / "judge")
+    config = CompareConfig(items=place / "items.jsonl", judge=str(tmp_path / "judge"))
+    before = config_inputs(config)
+    assert str(tmp_path / "judge") in before
+    path = tmp_path / "judge" / "judge.yaml"
+    path.write_text(path.read_text().replace("fingerprint: ", "fingerprint: f"))
+    assert config_inputs(config) != before
 
 
 def test_asking_survives_its_file(place: Path):

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import transformers
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 _SYMBOLS = ["<pad>", "<end>", "<unk>", "\n", *map(chr, range(32, 127))]
 
@@ -19,6 +19,7 @@ def make_tokenizer(*, swapped: bool = False) -> Any:
         vocabulary["e"], vocabulary["t"] = vocabulary["t"], vocabulary["e"]
     characters = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     characters.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    characters.decoder = decoders.Fuse()
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=characters, pad_token="<pad>", eos_token="<end>", unk_token="<unk>"
     )

@@ -21,8 +21,10 @@ _LONGEST_ASKED_S = 600.0
 # The pace is looked at after this time and so many calls.
 _WINDOW_S = 1.0
 _FEWEST = 50
-# The share of refusals that is no reason to slow down; beside strays, by their standard errors.
+# The share of refusals that is no reason to slow down: so many where a limit was seen, as many as
+# strays may be where none was; beside strays, by their standard errors.
 _FEW = 0.05
+_STRAY = 0.25
 _ERRORS = 3.0
 _MOST_STRAY = 0.5
 # A lower pace that leaves less than this part of the refusals was of help.
@@ -119,7 +121,7 @@ class Limiter:
         self._next = -math.inf
         self._begun = self._refused = 0
         self._since = clock.now()
-        self._stray = 0.0
+        self._stray = _STRAY
         self._trial: tuple[float, float] | None = None  # the pace and refusals before a cut
         self._is_settling = False
 
@@ -202,11 +204,14 @@ class Limiter:
         if trial is not None and _HELPED * trial[1] < refused <= _MOST_STRAY:
             self.pace = trial[0]
             self._stray = max(self._stray, refused)
-        elif refused > max(_FEW, few):
+            return
+        if trial is not None and trial[0] == math.inf:
+            self._stray = few = 0.0
+        if refused > max(_FEW, few):
             self._trial = self.pace, refused
             self._is_settling = True
             self.pace = _SLOWER * let_in
-        else:
+        elif self.pace < math.inf:
             self._stray = min(self._stray, 0.8 * self._stray + 0.2 * refused)
             self.pace *= _FASTER
 

@@ -82,9 +82,7 @@ def _random(request: Request, seed: int) -> Random:
     return Random(rng_seed("rule", seed, request.key("")))
 
 
-def counted(
-    request: Request, text: str, logprobs: tuple[TokenLogprob, ...] | None = None
-) -> Reply:
+def counted(request: Request, text: str, logprobs: tuple[TokenLogprob, ...] | None = None) -> Reply:
     """The reply of this text: its tokens are words, and it is cut at the request's max_tokens."""
     words = text.split(" ")
     most = request.max_tokens

@@ -10,6 +10,7 @@ import numpy as np
 
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.files import dump_json, write_atomic, write_json
+from modelgraft.core.lazy import need
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.evaluation.intervals import bootstrap_mean, wilson
@@ -17,6 +18,7 @@ from modelgraft.evaluation.plan import ReproduceConfig
 from modelgraft.evaluation.reproduction import reproduce as reproduce_experiments
 from modelgraft.methods.judge import judging, ranking
 from modelgraft.methods.judge.agreeing import agree
+from modelgraft.methods.judge.aligning import compare_aligned, parts_template
 from modelgraft.methods.judge.audit import audit_pairs
 from modelgraft.methods.judge.benching import bench
 from modelgraft.methods.judge.boards import leaderboard, win_rate_numbers
@@ -54,6 +56,12 @@ from modelgraft.methods.judge.probes.attacks import ATTACKS
 from modelgraft.methods.judge.probes.transforms import PROBES
 from modelgraft.methods.judge.ranking import Ranked
 from modelgraft.methods.judge.reconsidering import compare_reconsidered
+from modelgraft.methods.judge.retrieving import (
+    check_grades,
+    orders_of,
+    retrieval_numbers,
+    write_relevance,
+)
 from modelgraft.methods.judge.rubric import read_rubric, write_rubric
 from modelgraft.methods.judge.scoring import (
     Scored,
@@ -97,6 +105,7 @@ def score(config: ScoreConfig, run: Run) -> Result:
     """Score every candidate by itself."""
     asking = asking_of(config, "point")
     items = items_of(config, run, at_least=1)
+    check_grades(items)
     with store_of(config, run) as store:
         ask = asker_of(config, run, store)
         items = with_references(config, run, items, ask)
@@ -106,12 +115,14 @@ def score(config: ScoreConfig, run: Run) -> Result:
     if scored.parts:
         write_rows(run, "parts", scored.parts, "What each candidate's score is made of")
     write_judgments(run, judgments, verdicts)
+    write_relevance(run, items, judgments, judge=judge.name)
     values = [value for one in judgments for value in one.scores.values()]
     found = bootstrap_mean(np.array(values)) if values else None
     numbers = [
         Number("candidates", sum(len(one.candidates) for one in items)),
         *([Number("mean score", found.value, found.low, found.high, found.n)] if found else []),
         *agreement_numbers(judgments),
+        *retrieval_numbers(items, orders_of(items, judgments, better=asking.rubric.better)),
         *failure_numbers(verdicts),
     ]
     return Result(tuple(numbers), partial=unanswered(verdicts))
@@ -155,6 +166,7 @@ def _scored(
 def compare(config: CompareConfig, run: Run) -> Result:
     """Say which of two candidates is better, and what the order they are shown in does."""
     asking = with_examples(asking_of(config, "pair"), config.examples, run, config.on_error)
+    parts = parts_template(asking) if config.swap == "align" else asking.template
     stored = load_calibrator(config.calibrator) if config.calibrator else None
     items = without_examples(items_of(config, run, at_least=2, at_most=2), asking)
     check_export(config, items)
@@ -166,10 +178,11 @@ def compare(config: CompareConfig, run: Run) -> Result:
         if stored is not None:
             stored.check(identity)
             prior = stored.prior
-        again: list[Number] = []
+        num_again: int | None = None
         if config.swap == "synthesise":
-            judgments, verdicts, num = compare_reconsidered(items, judge, asking)
-            again = [Number("pairs asked again", num, n=len(items), better="lower")]
+            judgments, verdicts, num_again = compare_reconsidered(items, judge, asking)
+        elif config.swap == "align":
+            judgments, verdicts, num_again = compare_aligned(items, judge, asking, parts)
         else:
             judgments, verdicts = judging.compare(
                 items, judge, asking, swap=config.swap, prior=prior, seed=run.seed
@@ -181,7 +194,7 @@ def compare(config: CompareConfig, run: Run) -> Result:
         Number("pairs", len(items)),
         *agreement_numbers(judgments),
         *abstention_numbers(judgments),
-        *again,
+        *([] if num_again is None else [Number("pairs asked again", num_again, n=len(items))]),
         *order_numbers(judgments),
         *win_rate_numbers(run, items, judgments),
         *export(config, run, items, judgments, judge=judge.name),
@@ -194,6 +207,7 @@ def rank(config: RankConfig, run: Run) -> Result:
     asking = asking_of(config, "list" if config.shows_lists else "pair")
     items = items_of(config, run, at_least=2)
     check_export(config, items)
+    check_grades(items)
     with store_of(config, run) as store:
         judge = open_judge(config, run, store)
         if config.shows_lists:
@@ -215,6 +229,7 @@ def rank(config: RankConfig, run: Run) -> Result:
     what = "lists shown" if config.shows_lists else "pairs compared"
     numbers = [
         *_comparisons(items, rankings, what),
+        *retrieval_numbers(items, {one.item: one.order for one in rankings}),
         *export(config, run, items, ranked_judgments(items, rankings), judge=judge.name),
     ]
     return Result((*numbers, *failure_numbers(verdicts)), partial=unanswered(verdicts))
@@ -266,6 +281,7 @@ def audit(config: AuditConfig, run: Run) -> Result:
 def tune(config: TuneConfig, run: Run) -> Result:
     """Tune a judge on labelled pairs, and measure it on held-out ones."""
     # It brings torch, which the other actions do without behind a URL.
+    need("transformers", extra="hf")
     from modelgraft.methods.judge.tuning.tune import tune as tune_judge
 
     return tune_judge(config, run)

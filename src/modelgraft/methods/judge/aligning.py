@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from modelgraft.core.errors import ConfigError
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Call, Judge, Verdict
 from modelgraft.methods.judge.judging import Asking, Judgment, compare, pair_judgment
 from modelgraft.methods.judge.method.alignment import split_alike, split_evenly
-from modelgraft.methods.judge.prompts import Template
+from modelgraft.methods.judge.prompts import Template, read_template
 
 PARTS = 3
 ORDERS = ((0, 1), (1, 0))
@@ -29,14 +30,15 @@ def compare_aligned(
     template: Template,
     *,
     k: int = PARTS,
-) -> tuple[list[Judgment], list[Verdict]]:
-    """Judgments of pairs in both orders, and the verdicts they rest on.
+) -> tuple[list[Judgment], list[Verdict], int]:
+    """Judgments of pairs in both orders, the verdicts they rest on, and how many were read again.
 
     A verdict that is the same in both orders stands. Others are read again by `template`, which
     shows parts: first even ones, then like ones. What turns to the end is the mean of the last
     orders, and is not consistent.
     """
     judgments, verdicts = compare(items, judge, asking)
+    num_again = sum(one.is_consistent is False for one in judgments)
     for split in (even_parts, like_parts):
         again = [place for place, one in enumerate(judgments) if one.is_consistent is False]
         if not again:
@@ -58,7 +60,19 @@ def compare_aligned(
                                  "average")  # fmt: skip
             # A reading without a verdict does not undo the one before.
             judgments[place] = told if told.winner is not None else judgments[place]
-    return judgments, verdicts
+    return judgments, verdicts, num_again
+
+
+def parts_template(asking: Asking) -> Template:
+    """The template of parts that goes with the shipped ones of pairs; ConfigError with others."""
+    name = asking.template.name
+    if name not in ("pair", "pair_written"):
+        raise ConfigError(
+            "swap",
+            f"--swap align: there is no template of parts that goes with {name}.\n"
+            "  Use --template pair or pair_written.",
+        )
+    return read_template(name.replace("pair", "pair_parts"))
 
 
 def even_parts(item: Item, k: int) -> Parts:

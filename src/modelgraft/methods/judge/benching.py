@@ -21,18 +21,25 @@ from modelgraft.methods.judge.bench.alpaca_eval import PREFERENCE
 from modelgraft.methods.judge.bench.fields import GIVEN, ORDERS
 from modelgraft.methods.judge.bench.formats import BENCHES, Bench, Judged
 from modelgraft.methods.judge.bench.guessing import guess_format
+from modelgraft.methods.judge.bench.judge_deceiver import attacked, read_suffixes
 from modelgraft.methods.judge.bench.mt_bench import JUDGE, read_mt_bench_pairs
 from modelgraft.methods.judge.bench.orders import recorded_orders, require_texts
 from modelgraft.methods.judge.bench.published import PERCENT, settings
-from modelgraft.methods.judge.bench.scores import mt_bench_numbers
+from modelgraft.methods.judge.bench.scores import attack_numbers, mt_bench_numbers
 from modelgraft.methods.judge.bench.selective import PROBABILITY
 from modelgraft.methods.judge.bench.summ_eval import RECORDED
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.data_config import BenchConfig
-from modelgraft.methods.judge.judges.calls import Verdict
-from modelgraft.methods.judge.judging import TIE, Judgment, pair_judgment
+from modelgraft.methods.judge.judges.calls import Judge, Verdict
+from modelgraft.methods.judge.judging import TIE, Asking, Judgment, pair_judgment
 from modelgraft.methods.judge.method.benchmarks import Pair
-from modelgraft.methods.judge.opening import asking_of, open_judge, store_of
+from modelgraft.methods.judge.opening import (
+    asker_of,
+    asking_of,
+    open_judge,
+    store_of,
+    with_references,
+)
 from modelgraft.methods.judge.probes.measured import Measured
 from modelgraft.methods.judge.probes.strata import (
     BASELINES,
@@ -44,7 +51,12 @@ from modelgraft.methods.judge.probes.strata import (
     is_better,
     rights,
 )
-from modelgraft.methods.judge.summaries import failure_numbers, unanswered, write_judgments
+from modelgraft.methods.judge.summaries import (
+    failure_numbers,
+    unanswered,
+    write_judgments,
+    write_rows,
+)
 
 POINT_WISE = ("prometheus_scores", "summ_eval", "reward_bench_2")
 """The benchmarks whose items are no pairs: each candidate is judged by itself."""
@@ -68,6 +80,8 @@ def bench(config: BenchConfig, run: Run) -> Result:
     name = guess_format(config.items) if config.format == "auto" else config.format
     found = BENCHES[name]
     mode = mode_of(config, name)
+    if config.suffixes is not None and name != "judge_deceiver":
+        raise ConfigError("suffixes", f"--suffixes goes with judge_deceiver, not {name}.")
     reject = run.reject if config.on_error == "skip" else None
     items = found.read(config.items, reject=reject)[: config.num]
     if config.recorded or config.games is not None:
@@ -76,14 +90,19 @@ def bench(config: BenchConfig, run: Run) -> Result:
     require_texts(items)
     asking = replace(asking_of(config, mode), own_rubrics=True)
     with store_of(config, run) as store:
+        items = with_references(config, run, items, asker_of(config, run, store))
         judge = open_judge(config, run, store)
-        if mode == "point":
-            judgments, verdicts = judging.score(items, judge, asking)
-        else:
-            judgments, verdicts = judging.compare(items, judge, asking, swap=config.swap)
-    write_judgments(run, judgments, verdicts)
-    scored = found.score(items, Judged(judge.name, judgments, verdicts))
-    benched = beside_rules(items, judgments, scored, name, judge.name)
+        judged = _judged(config, items, judge, asking)
+        scored = found.score(items, judged)
+        shown, last = items, judged
+        if config.suffixes is not None:
+            shown = _attacked(config, run, items)
+            last = _judged(config, shown, judge, asking)
+            scored = attack_numbers(items, last.orders(shown), plain=judged.orders(items))
+            write_rows(run, "attacked", last.judgments, "Judgments of the pairs under attack")
+    write_judgments(run, judged.judgments, judged.verdicts)
+    verdicts = [*judged.verdicts, *(last.verdicts if last is not judged else ())]
+    benched = beside_rules(shown, last.judgments, scored, name, judge.name)
     further = [Number("items", len(items)), *failure_numbers(verdicts)]
     return replace(_told(run, name, benched, further), partial=unanswered(verdicts))
 
@@ -97,6 +116,20 @@ def mode_of(config: BenchConfig, name: str) -> Literal["pair", "point"]:
     if config.mode != "auto":
         return config.mode
     return "point" if name in POINT_WISE else "pair"
+
+
+def _judged(config: BenchConfig, items: Sequence[Item], judge: Judge, asking: Asking) -> Judged:
+    """What the judge says of the items."""
+    if asking.template.mode == "point":
+        return Judged(judge.name, *judging.score(items, judge, asking))
+    return Judged(judge.name, *judging.compare(items, judge, asking, swap=config.swap))
+
+
+def _attacked(config: BenchConfig, run: Run, items: Sequence[Item]) -> list[Item]:
+    """The items with the suffix that was optimised against a judge behind the worse answers."""
+    assert config.suffixes is not None
+    reject = run.reject if config.on_error == "skip" else None
+    return attacked(items, read_suffixes(config.suffixes, config.suffixes_of, reject=reject))
 
 
 # -- recorded verdicts -----------------------------------------------------------------------------
@@ -184,7 +217,8 @@ def beside_rules(
             if other.name == one.name and _measure(one.name) == head
         ]
         best = max if one.better == "higher" else min
-        numbers.append(replace(one, baseline=best(theirs)) if theirs else one)
+        has_none = one.baseline is None and theirs
+        numbers.append(replace(one, baseline=best(theirs)) if has_none else one)
     for rule, found in rules.items():
         first = next((one for one in found if scored and one.name == scored[0].name), None)
         if first is not None:

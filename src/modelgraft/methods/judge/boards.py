@@ -46,7 +46,13 @@ from modelgraft.methods.judge.leaderboard.win_rates import (
     choose_baseline,
     win_rates,
 )
-from modelgraft.methods.judge.opening import asking_of, open_judge, store_of
+from modelgraft.methods.judge.opening import (
+    asker_of,
+    asking_of,
+    open_judge,
+    store_of,
+    with_references,
+)
 from modelgraft.methods.judge.summaries import failure_numbers, unanswered, write_judgments
 from modelgraft.methods.judge.world.lexicon import FILLER
 from modelgraft.methods.judge.world.pairs import CATEGORIES, GOOD, world_pairs
@@ -159,6 +165,7 @@ def _judged(config: LeaderboardConfig, run: Run, pairs: Sequence[Item]) -> Sourc
     """Battles between the candidates of pairs, judged in both orders."""
     asking = asking_of(config, "pair")
     with store_of(config, run) as store:
+        pairs = with_references(config, run, list(pairs), asker_of(config, run, store))
         judge = open_judge(config, run, store)
         judgments, verdicts = judging.compare(pairs, judge, asking)
     write_judgments(run, judgments, verdicts)

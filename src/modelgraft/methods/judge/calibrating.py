@@ -352,15 +352,17 @@ class Worth:
 
     def numbers(self) -> list[Number]:
         """Measures before and after, and what the certificate gives."""
-        if not self.confidence.size:
-            return []
-        found = wilson(self.is_right.sum(), self.is_right.size)
         numbers = [
-            Number(f"{self.name}: agrees with the label", 100 * found.value, percent(found.low),
-                   percent(found.high), found.n, unit="%", baseline=50.0),
             Number(f"{self.name}: labelled items without a winner",
-                   self.num - self.confidence.size, better="lower"),
+                   self.num - self.confidence.size, n=self.num, better="lower"),
         ]  # fmt: skip
+        if not self.confidence.size:
+            return numbers
+        found = wilson(self.is_right.sum(), self.is_right.size)
+        numbers.append(
+            Number(f"{self.name}: agrees with the label", 100 * found.value, percent(found.low),
+                   percent(found.high), found.n, unit="%", baseline=50.0)
+        )  # fmt: skip
         before = reliability(self.confidence, self.is_right)
         after = reliability(self.calibrated, self.is_right)
         for what, name in (
@@ -415,15 +417,16 @@ def first_test(num: int, alpha: float, delta: float) -> int:
 
 def uncertifiable(found: Certificate, agreement: float) -> str:
     """Why nothing could be certified, and how many labels would do."""
-    needed = (
-        "no number of labels would do, for the share of errors there is too high"
-        if found.num_needed is None
-        else f"some {found.num_needed:,} labels would be needed if its share of errors stays"
-    )
+    if not found.num_accepted:
+        why = "no labelled item has a verdict with a winner"
+    elif found.num_needed is None:
+        why = "no number of labels would do, for the share of errors there is too high"
+    else:
+        why = f"some {found.num_needed:,} labels would be needed if its share of errors stays"
     return (
         f"uncertifiable: with {found.num:,} labels an agreement of {100 * agreement:g} % cannot be "
         f"promised ({found.num_errors} errors in {found.num_accepted} verdicts at the strictest "
-        f"threshold tested); {needed}. Applied, it lets no verdict stand."
+        f"threshold tested); {why}. Applied, it lets no verdict stand."
     )
 
 

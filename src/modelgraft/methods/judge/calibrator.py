@@ -150,7 +150,8 @@ class StoredCalibrator:
             )
             raise ConfigError(
                 "calibrator",
-                f"--calibrator: it was fitted to another judge: {told}.\n"
+                f"--calibrator: it was fitted to {self.identity.judge}, and {other.judge} is asked "
+                f"here: {told}.\n"
                 "  Ask as it was asked there, or calibrate this judge.",
             )
 

@@ -39,8 +39,7 @@ from modelgraft.methods.judge.method.cascades import (
 from modelgraft.methods.judge.opening import (
     asking_of,
     items_of,
-    labels_of,
-    open_judge,
+    open_judges,
     store_of,
 )
 from modelgraft.methods.judge.summaries import (
@@ -117,8 +116,7 @@ def cascade(config: CascadeConfig, run: Run) -> Result:
     verdicts: list[Verdict] = []
     with store_of(config, run) as store:
         prices = config.costs or [None] * len(members)
-        judges = [open_judge(one, run, store) for one in members]
-        names = labels_of(members, judges)
+        judges, names = open_judges(config, run, store)
         tiers = [Tier(*one) for one in zip(names, judges, askings, prices, strict=True)]
         remarks = [one for tier in tiers for one in _fit(tier, fitting, run, verdicts)]
         tables = [tier.compare(certifying, run, verdicts) for tier in tiers]

@@ -220,10 +220,10 @@ class ExampleOptions:
 class CompareConfig(ExportOptions):
     """Say which of two candidates is better."""
 
-    swap: Literal[Swap, "synthesise"] = opt(
+    swap: Literal[Swap, "synthesise", "align"] = opt(
         "average",
-        "What both orders come to; none and random read one, synthesise asks again where they "
-        "disagree, showing the reasons of both.",
+        "What both orders come to; none and random read one. Where they disagree synthesise asks "
+        "again showing the reasons of both, align showing the answers part by part (PORTIA).",
     )
     prior: float = opt(
         0.0, "What the first slot gains, for policies of one order.", unit="nats", advanced=True
@@ -339,12 +339,15 @@ class TuneConfig:
         None, "Labelled pairs, .jsonl; none is the embedded world.", positional=True
     )
     judge: str = opt("tiny:smollm", "The model to tune: a name or a folder.")
-    train: Literal["probe", "choice", "head"] = opt(
+    train: Literal["probe", "choice", "head", "written"] = opt(
         "probe",
         "What: probe (a linear read-out of hidden states), choice (an adapter that moves the "
-        "labels' probabilities), head (a reward model that scores single answers).",
+        "labels' probabilities), head (a reward model that scores single answers), written (an "
+        "adapter that writes verdicts, behind the rationale of a row that has one).",
     )
-    template: str = opt("pair", "A shipped template, or a file, that shows pairs.")
+    template: str = opt(
+        "", "A shipped template, or a file, that shows pairs; empty is one that fits."
+    )
     rubric: str = opt("overall", "A shipped rubric, or a file of your own.")
     hardening: Literal["fence", "mark", "none"] = opt(
         "fence", "How candidates are shut off from what the judge is told."
@@ -359,11 +362,14 @@ class TuneConfig:
         min=1, advanced=True,
     )  # fmt: skip
     ridge: float = opt(1.0, "Of probe: the penalty on its weights.", min=0, advanced=True)
-    rank: int = opt(8, "Of choice and head: rank of the adapter; 0 trains a head alone.", min=0)
+    rank: int = opt(8, "Rank of the adapter; 0 trains a head alone, without one.", min=0)
     alpha: float = opt(16.0, "Scale of the adapter: its output counts alpha / rank.", min=0)
-    layers: int = opt(8, "Of choice and head: blocks at the top that get an adapter.", min=1)
+    layers: int = opt(8, "Blocks at the top that get an adapter.", min=1)
     penalty: float = opt(1.0, "Of choice: weight of turning with the order.", min=0)
     centring: float = opt(0.01, "Of head: weight of keeping scores around 0.", min=0, advanced=True)
+    max_new_tokens: int = opt(
+        256, "Of written: longest verdict in measuring it.", min=1, unit="tokens", advanced=True
+    )
     epochs: float = opt(3.0, "Times each pair is seen.", min=0.01)
     optim: TuneOptim = field(default_factory=TuneOptim)
 

@@ -62,6 +62,18 @@ class BenchConfig(JudgeOptions):
     games: Path | None = opt(
         None, "MT-Bench's judgments of pairs, to be held against the votes without any call."
     )
+    suffixes: Path | None = opt(
+        None, "JudgeDeceiver's file of attacks; the pairs are judged without and with them.",
+        advanced=True,
+    )  # fmt: skip
+    suffixes_of: str = opt(
+        "", "The judge that these attacks were made against, as the file names it.", advanced=True
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.suffixes is None) != (not self.suffixes_of):
+            raise ConfigError("suffixes", "--suffixes and --suffixes-of go together.")
 
 
 @dataclass(frozen=True, kw_only=True)

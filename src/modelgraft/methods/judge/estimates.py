@@ -30,6 +30,7 @@ from modelgraft.methods.judge.data_config import (
 from modelgraft.methods.judge.judges.calls import Call
 from modelgraft.methods.judge.judging import pair_orders
 from modelgraft.methods.judge.leaderboard.fought import pairs_of
+from modelgraft.methods.judge.method.pairwise import Policy
 from modelgraft.methods.judge.method.windows import window_starts
 from modelgraft.methods.judge.opening import asking_of, world_of
 from modelgraft.methods.judge.prompts import Mode
@@ -61,9 +62,10 @@ def estimate_score(config: ScoreConfig, settings: Settings) -> list[Number]:
 def estimate_compare(config: CompareConfig, settings: Settings) -> list[Number]:
     """What comparing pairs would take."""
     items = [one for one in _items(config, settings, at_least=2) if len(one.candidates) == 2]
-    orders = [
-        (item, order) for item in items for order in pair_orders(item, config.swap)
-    ] * config.samples
+    swap: Policy = "average" if config.swap in ("synthesise", "align") else config.swap
+    rounds = {"synthesise": 2, "align": 3}.get(config.swap, 1)
+    orders = [(item, order) for item in items for order in pair_orders(item, swap)]
+    orders *= rounds * config.samples
     drafts = _own_answers(config, items)
     return [Number("pairs", len(items)), *_looks(config, "pair", orders, drafts)]
 
@@ -111,14 +113,18 @@ def estimate_bench(config: BenchConfig, settings: Settings) -> list[Number]:
         orders = [(item, order) for item in items for order in ((0, 1), (1, 0))]
     else:
         orders = [(item, (place,)) for item in items for place in range(len(item.candidates))]
-    return [Number("items", len(items)), *_looks(config, mode, orders * config.samples)]
+    looks = orders * config.samples * (2 if config.suffixes is not None else 1)
+    return [Number("items", len(items)), *_looks(config, mode, looks, _own_answers(config, items))]
 
 
 def estimate_leaderboard(config: LeaderboardConfig, settings: Settings) -> list[Number]:
     """What a leaderboard would take; nothing where the file holds battles."""
     items = items_to_judge(config, seed=settings.seed, reject=lambda *_: None)
-    orders = [(item, order) for item in pairs_of(items) for order in pair_orders(item, "average")]
-    return [Number("items to judge", len(items)), *_looks(config, "pair", orders * config.samples)]
+    pairs = pairs_of(items)
+    orders = [(item, order) for item in pairs for order in pair_orders(item, "average")]
+    drafts = _own_answers(config, pairs)
+    looks = _looks(config, "pair", orders * config.samples, drafts)
+    return [Number("items to judge", len(items)), *looks]
 
 
 def estimate_synthesise(config: SynthesiseConfig, settings: Settings) -> list[Number]:

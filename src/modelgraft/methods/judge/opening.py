@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from modelgraft.core.errors import ConfigError
+from modelgraft.core.lazy import need
 from modelgraft.core.runs import Run
 from modelgraft.language.endpoints.calls import Calls, model_label
 from modelgraft.language.endpoints.store import CallStore
-from modelgraft.methods.judge.config import AskingOptions, JudgeOptions, ScoreConfig
+from modelgraft.methods.judge.config import AskingOptions, JudgeOptions, JudgesOptions, ScoreConfig
 from modelgraft.methods.judge.data import Item, read_items
 from modelgraft.methods.judge.drafts import Ask, with_own_answers
 from modelgraft.methods.judge.judges.calls import Judge
@@ -99,11 +97,28 @@ def with_references(config: JudgeOptions, run: Run, items: list[Item], ask: Ask)
     return found
 
 
-def open_judge(config: JudgeOptions, run: Run, store: CallStore) -> Judge:
-    """The judge: read from probabilities on this machine, or asked through the store."""
+def open_judge(
+    config: JudgeOptions, run: Run, store: CallStore, *, calls: Calls | None = None
+) -> Judge:
+    """The judge: read from probabilities on this machine, or asked through the store.
+
+    `calls` are those of judges that share a budget.
+    """
     how = config.how
+
+    def report(done: int, total: int) -> None:
+        run.check()
+        run.progress(done, total, f"{config.judge}: {how}")
+
+    # What reads on this machine brings torch, which a run behind a URL does without.
+    settings = run.settings
+    if is_tuned(config.judge):
+        need("transformers", extra="hf")
+        from modelgraft.methods.judge.tuning.loading import open_tuned
+
+        return open_tuned(config, settings, store, report)
     if how in ("written", "logprobs"):
-        calls = Calls(config, run, store)
+        calls = calls or Calls(config, run, store)
         return ChatJudge(
             lambda requests: calls.ask(config.judge, requests),
             name=config.judge,
@@ -111,17 +126,7 @@ def open_judge(config: JudgeOptions, run: Run, store: CallStore) -> Judge:
             temperature=config.temperature,
             max_tokens=config.max_new_tokens,
         )
-
-    def report(done: int, total: int) -> None:
-        run.check()
-        run.progress(done, total, f"{config.judge}: {how}")
-
-    # They bring torch, which a run behind a URL does without.
-    settings = run.settings
-    if is_tuned(config.judge):
-        from modelgraft.methods.judge.tuning.loading import open_tuned
-
-        return open_tuned(Path(config.judge), settings, overflow=config.overflow, report=report)
+    need("transformers", extra="hf")
     from modelgraft.language.load import load_causal_lm
     from modelgraft.methods.judge.judges.local import ChoiceJudge, LikelihoodJudge
 
@@ -144,7 +149,12 @@ def label_of(config: JudgeOptions, judge: Judge) -> str:
     return judge.name.replace(config.judge, model_label(config.judge))
 
 
-def labels_of(members: Sequence[JudgeOptions], judges: Sequence[Judge]) -> list[str]:
-    """What reports call several judges: their labels, or where two have one, their whole names."""
-    found = [label_of(*one) for one in zip(members, judges, strict=True)]
-    return found if len(set(found)) == len(found) else [one.name for one in judges]
+def open_judges(config: JudgesOptions, run: Run, store: CallStore) -> tuple[list[Judge], list[str]]:
+    """The judges of a panel, within one budget, and what reports call them.
+
+    That are their labels, or where two have the same, their whole names.
+    """
+    calls = Calls(config, run, store)
+    judges = [open_judge(one, run, store, calls=calls) for one in config.members]
+    names = [label_of(*one) for one in zip(config.members, judges, strict=True)]
+    return judges, names if len(set(names)) == len(names) else [one.name for one in judges]

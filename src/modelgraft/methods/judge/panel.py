@@ -36,8 +36,7 @@ from modelgraft.methods.judge.method.panels import Pooling, panel_worth
 from modelgraft.methods.judge.opening import (
     asking_of,
     items_of,
-    labels_of,
-    open_judge,
+    open_judges,
     store_of,
 )
 from modelgraft.methods.judge.pooling import PairPool, fit_model, pool_pairs, pool_points
@@ -69,8 +68,7 @@ def panel(config: PanelConfig, run: Run) -> Result:
     items = items_of(config, run, at_least=2 if is_pair else 1, at_most=2 if is_pair else None)
     verdicts: list[Verdict] = []
     with store_of(config, run) as store:
-        judges = [open_judge(one, run, store) for one in config.members]
-        names = labels_of(config.members, judges)
+        judges, names = open_judges(config, run, store)
         seats = [Seat(*one) for one in zip(names, judges, askings, strict=True)]
         for seat in seats:
             verdicts += judge_seat(seat, items, config, run.seed)

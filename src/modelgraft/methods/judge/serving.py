@@ -72,9 +72,7 @@ def seen(text: str) -> Seen | None:
     question = text[places["Question"][1] : starts[starts.index(places["Question"][0]) + 1]]
     begins = [places[name] for name in names]
     ends = [start for start, _ in begins[1:]] + [max(text.rfind("\n\n"), begins[-1][1])]
-    answers = tuple(
-        text[begin:end].strip() for (_, begin), end in zip(begins, ends, strict=True)
-    )
+    answers = tuple(text[begin:end].strip() for (_, begin), end in zip(begins, ends, strict=True))
     told = text[ends[-1] :]
     return Seen(question, answers, "[[" in told, "Yes or No" in told)
 

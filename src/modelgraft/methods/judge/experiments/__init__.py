@@ -14,6 +14,7 @@ from modelgraft.methods.judge.experiments.panels import PANELS
 from modelgraft.methods.judge.experiments.position import POSITION
 from modelgraft.methods.judge.experiments.ratings import RATINGS
 from modelgraft.methods.judge.experiments.reuse import REUSE
+from modelgraft.methods.judge.experiments.self_preference import SELF_PREFERENCE
 from modelgraft.methods.judge.experiments.tuned import TUNING
 
 EXPERIMENTS = (
@@ -28,4 +29,5 @@ EXPERIMENTS = (
     ATTACKED,
     ENDPOINT,
     REUSE,
+    SELF_PREFERENCE,
 )

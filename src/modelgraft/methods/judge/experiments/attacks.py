@@ -115,9 +115,9 @@ def attacked_calls(
 
 def wins_of(labels: Sequence[str | None], num_items: int) -> tuple[Array, Array]:
     """Wins of the worse answer, shown first and second in turn, and where there is no verdict."""
-    found = np.array(labels, dtype=object).reshape(num_items, -1, 2)
+    found = np.array([label or "" for label in labels]).reshape(num_items, -1, 2)
     won = np.stack([found[..., 0] == "A", found[..., 1] == "B"], axis=-1)
-    return won.astype(float), np.equal(found, None).astype(float)
+    return won.astype(float), (found == "").astype(float)
 
 
 def judged(
@@ -199,53 +199,56 @@ def _readers(loaded: Loaded, report: Report, each: int, seed: int) -> dict[str, 
     }
 
 
-def _modelled(run: Run, loaded: Loaded, each: int, probe_each: int) -> dict[str, Wins]:
+def _modelled(
+    run: Run, loaded: Loaded, items: Sequence[Item], families: Sequence[str], probe_each: int
+) -> dict[str, Wins]:
     """SmolLM2 read by choice, likelihood and a probe."""
 
     def report(done: int, total: int) -> None:
         run.check()
         run.progress(done, total, loaded.name)
 
-    items = world_pairs(each, seed=run.seed)
     choice = ChoiceJudge(loaded.model, loaded.tokenizer, name="", report=report)
     template, rubric = read_template(PAIR), read_rubric("overall")
     found = {
         f"choice, {hardening}": judged(
-            items, Asking(template, rubric, hardening), FAMILIES, _by_judge(choice)
+            items, Asking(template, rubric, hardening), families, _by_judge(choice)
         )
         for hardening in _HARDENINGS
     }
     for name, judge in _readers(loaded, report, probe_each, run.seed).items():
-        found[f"{name}, none"] = judged(items, plainly(), FAMILIES, _by_judge(judge))
+        found[f"{name}, none"] = judged(items, plainly(), families, _by_judge(judge))
     return found
 
 
-def _write_families(run: Run, found: dict[str, Wins], families: Sequence[str]) -> None:
+def _write_families(run: Run, name: str, found: dict[str, Wins], families: Sequence[str]) -> None:
     """How often the worse answer wins, by family and defence."""
     rows = [
         {
-            "defence": name,
+            "defence": defence,
             "family": family,
             "wins": round(float(wins.attacked[:, place].mean()), 4),
             "wins without attack": round(float(wins.plain.mean()), 4),
             "no verdict": round(float(wins.silent[:, place].mean()), 4),
         }
-        for name, wins in found.items()
+        for defence, wins in found.items()
         for place, family in enumerate(families)
     ]
     caption = "How often the worse answer wins, by family of attack and defence"
-    name = "E9-scripted.jsonl" if len(families) == len(ATTACKS) else "E9-model.jsonl"
-    write_atomic(run.add("text", name, caption), "".join(dump_json(row) + "\n" for row in rows))
+    path = run.add("text", f"E9-{name}.jsonl", caption)
+    write_atomic(path, "".join(dump_json(row) + "\n" for row in rows))
 
 
 def _run(run: Run, quick: bool) -> Findings:
     scripted_items = world_pairs(1 if quick else SCRIPTED_EACH, seed=run.seed)
     numbers, scripted = _scripted(scripted_items, run.seed)
-    _write_families(run, scripted, tuple(ATTACKS))
+    _write_families(run, "scripted", scripted, tuple(ATTACKS))
     loaded = subject(run)
-    each, probe_each = (1, 1) if quick else (MODEL_EACH, PROBE_EACH)
-    modelled = _modelled(run, loaded, each, probe_each)
-    _write_families(run, modelled, FAMILIES)
+    items, families = world_pairs(MODEL_EACH, seed=run.seed), FAMILIES
+    if quick:
+        items, families = items[:2], families[:2]
+    modelled = _modelled(run, loaded, items, families, 1 if quick else PROBE_EACH)
+    _write_families(run, "model", modelled, families)
     for name, wins in modelled.items():
         numbers += wins.numbers(f"SmolLM2 {name}")
     safe = [wins.rate for name, wins in scripted.items() if name.startswith("hardened, quoted")]

@@ -20,16 +20,16 @@ from modelgraft.core.files import dump_json, write_atomic
 _STOP_S = 20.0
 
 
-def start(*words: object, **options: Any) -> subprocess.Popen[str]:
+def start(*words: object, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
     """A `modelgraft` command that runs on; its standard output can be read."""
     source = str(Path(modelgraft.__file__).parents[1])
     path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH", "")]))
     return subprocess.Popen(
         [sys.executable, "-m", "modelgraft", *map(str, words)],
         stdout=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        **{"stderr": subprocess.DEVNULL, **options},
     )
 
 

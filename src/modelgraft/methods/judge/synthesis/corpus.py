@@ -95,19 +95,22 @@ class Corpus:
         Likeness is the cosine of word counts weighted by how rare a word is. Instructions of the
         same words, in whatever order, are one question. None where no row shares a word.
         """
+        questions = np.unique(
+            [" ".join(sorted(_words(row.instruction))) for row in self.rows], return_inverse=True
+        )[1]
         matrix = _weighted([frozenset(_words(row.instruction)) for row in self.rows])
         found: list[int | None] = []
         for begin in range(0, len(self.rows), _ROWS_AT_ONCE):
             likeness = (matrix[begin : begin + _ROWS_AT_ONCE] @ matrix.T).toarray()
+            likeness[questions[begin : begin + _ROWS_AT_ONCE, None] == questions] = 0
             found += [self._most_like(begin + place, row) for place, row in enumerate(likeness)]
         return tuple(found)
 
     def _most_like(self, place: int, likeness: NDArray[np.float64]) -> int | None:
-        for other in np.argsort(-likeness, kind="stable"):
-            if likeness[other] <= 0:
-                return None
-            if self._differ(place, int(other)):
-                return int(other)
+        while likeness[other := int(np.argmax(likeness))] > 0:
+            if self._differ(place, other):
+                return other
+            likeness[other] = 0
         return None
 
     def other(self, place: int, rng: random.Random) -> int | None:

@@ -21,7 +21,7 @@ from modelgraft.methods.judge.judging import Asking
 from modelgraft.methods.judge.prompts import Hardening, Mode, Template, read_template
 from modelgraft.methods.judge.rubric import Rubric, read_rubric
 
-Kind = Literal["probe", "choice", "head"]
+Kind = Literal["probe", "choice", "head", "written"]
 FORMAT = "1"
 FILE = "judge.yaml"
 # How `--read` names what a tuned judge of each kind is read by.
@@ -29,6 +29,7 @@ _READ: dict[Kind, tuple[str, ...]] = {
     "probe": ("auto",),
     "choice": ("auto", "choice"),
     "head": ("auto",),
+    "written": ("auto", "written"),
 }
 
 

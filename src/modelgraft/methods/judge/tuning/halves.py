@@ -228,10 +228,14 @@ class UpperHalf:
 
     def logits(self, states: States) -> Tensor:
         """Logits [b, v] after the last token of each prompt."""
-        places, column = states.last.unique(return_inverse=True)
-        rows = torch.arange(len(column), device=column.device)
+        rows = torch.arange(len(states.last), device=states.last.device)
+        return self.logits_at(states, rows, states.last)
+
+    def logits_at(self, states: States, rows: Tensor, columns: Tensor) -> Tensor:
+        """Logits [n, v] after the tokens at some columns [n] of `own`, in these rows [n]."""
+        places, kept = columns.unique(return_inverse=True)
         found = self._run(self.model, states, logits_to_keep=places).logits
-        return found[rows, column].float()
+        return found[rows, kept].float()
 
     def last_states(self, states: States) -> Tensor:
         """States [b, d] at the last token of each prompt, as a head on the model reads them."""

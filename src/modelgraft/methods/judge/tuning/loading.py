@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -14,8 +15,10 @@ from modelgraft.core.lazy import need
 from modelgraft.core.settings import Settings
 from modelgraft.language.adapters import WEIGHTS, adapter_tensors, write_adapter
 from modelgraft.language.endpoints.local import fingerprint
+from modelgraft.language.endpoints.store import CallStore
 from modelgraft.language.load import DType, Loaded, load_causal_lm
 from modelgraft.language.score_heads import load_scores, save_scores
+from modelgraft.methods.judge.config import JudgeOptions
 from modelgraft.methods.judge.data import Candidate, Item
 from modelgraft.methods.judge.judges.calls import Judge
 from modelgraft.methods.judge.judges.local import ChoiceJudge
@@ -30,6 +33,7 @@ from modelgraft.methods.judge.tuning.folders import (
     tokens_key,
     write_judge,
 )
+from modelgraft.methods.judge.tuning.written import written_judge
 
 Report = Callable[[int, int], None]
 _REFERENCE = Item(
@@ -72,7 +76,7 @@ def save_tuned(folder: Path, found: JudgeFile, tuned: Any, tokenizer: Any) -> No
     if found.kind == "probe":
         assert isinstance(tuned, PairProbe)
         save_probe(folder, tuned)
-    elif found.kind == "choice":
+    elif found.kind in ("choice", "written"):
         if folder.exists():
             remove_folder(folder)
         make_folder(folder)
@@ -85,14 +89,14 @@ def save_tuned(folder: Path, found: JudgeFile, tuned: Any, tokenizer: Any) -> No
 
 
 def open_tuned(
-    folder: Path, settings: Settings, *, overflow: Overflow = "error", report: Report | None = None
+    config: JudgeOptions, settings: Settings, store: CallStore, report: Report | None = None
 ) -> Judge:
-    """The judge in a folder, on the device that the run asks for.
+    """The judge in the folder `config.judge`, on the device that the run asks for.
 
     Raises `InputError` for weights that are not there or not whole, and `ConfigError` for a base
     model or a tokenizer that are not those it was tuned on.
     """
-    folder = folder.expanduser()
+    folder, overflow = Path(config.judge).expanduser(), config.overflow
     found = read_judge(folder)
     dtype = cast("DType", found.dtype) if settings.dtype == "auto" else settings.dtype
     if found.kind == "head":
@@ -106,6 +110,16 @@ def open_tuned(
             loaded.model, loaded.tokenizer, load_probe(folder), name=str(folder), report=report
         )
     model = with_adapter(loaded.model, folder)
+    if found.kind == "written":
+        return written_judge(
+            model,
+            loaded.tokenizer,
+            name=str(folder),
+            store=lambda: contextlib.nullcontext(store),
+            max_tokens=config.max_new_tokens,
+            temperature=config.temperature,
+            report=report,
+        )
     return ChoiceJudge(model, loaded.tokenizer, name=str(folder), overflow=overflow, report=report)
 
 

@@ -11,6 +11,7 @@ from modelgraft.core.errors import ConfigError
 from modelgraft.core.files import remove_folder, write_atomic, write_json
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
+from modelgraft.language.endpoints.store import CallStore
 from modelgraft.language.load import Loaded, is_measured, load_causal_lm
 from modelgraft.methods.judge.config import TuneConfig
 from modelgraft.methods.judge.data import Item, read_items
@@ -44,6 +45,7 @@ from modelgraft.methods.judge.tuning.report import (
     read_pairs,
     report_of,
 )
+from modelgraft.methods.judge.tuning.written import train_written, written_judge, written_prompts
 from modelgraft.methods.judge.world.pairs import CATEGORIES, world_pairs
 
 FOLDER = "judge"
@@ -99,7 +101,8 @@ def _write_card(
 
 
 def _asking(config: TuneConfig) -> Asking:
-    template = read_template(config.template)
+    fitting = "pair_written" if config.train == "written" else "pair"
+    template = read_template(config.template or fitting)
     if template.mode != "pair":
         raise ConfigError(
             "template", f"--template {template.name}: it shows a {template.mode}; pairs are judged."
@@ -185,11 +188,8 @@ def _probe(
 def _choice(
     loaded: Loaded, items: Sequence[Item], asking: Asking, config: TuneConfig, run: Run
 ) -> Tuned:
-    if not config.rank:
-        raise ConfigError("rank", "--rank 0: choice trains an adapter; give it a rank, such as 8.")
     model: Any = loaded.model
-    options = ChoiceOptions(config.rank, config.alpha, config.layers, config.penalty,
-                            config.epochs, config.optim)  # fmt: skip
+    options = _adapter_options(config)
     data = choice_prompts(model, loaded.tokenizer, items, asking)
     lower = lower_states(
         run.folder / _STATES,
@@ -203,6 +203,42 @@ def _choice(
     steps = train_choice(wrapped, data, lower, range(len(items)), options, run)
     report = reporter(run, "held-out pairs")
     judge = ChoiceJudge(wrapped, loaded.tokenizer, name=loaded.name, report=report)
+    return Tuned(wrapped, judge, (Number("steps", steps),))
+
+
+def _adapter_options(config: TuneConfig) -> ChoiceOptions:
+    if not config.rank:
+        raise ConfigError(
+            "rank", f"--rank 0: {config.train} trains an adapter; give it a rank, such as 8."
+        )
+    return ChoiceOptions(config.rank, config.alpha, config.layers, config.penalty, config.epochs,
+                         config.optim)  # fmt: skip
+
+
+def _written(
+    loaded: Loaded, items: Sequence[Item], asking: Asking, config: TuneConfig, run: Run
+) -> Tuned:
+    model: Any = loaded.model
+    options = _adapter_options(config)
+    data = written_prompts(model, loaded.tokenizer, items, asking)
+    lower = lower_states(
+        run.folder / _STATES,
+        model,
+        loaded.tokenizer,
+        data.prompts,
+        config.layers,
+        reporter(run, "states below the adapter"),
+    )
+    wrapped = attach_choice(model, options, seed=run.seed)
+    steps = train_written(wrapped, data, lower, range(len(items)), options, run)
+    judge = written_judge(
+        wrapped,
+        loaded.tokenizer,
+        name=loaded.name,
+        store=lambda: CallStore(run.folder / "calls.sqlite"),
+        max_tokens=config.max_new_tokens,
+        report=reporter(run, "held-out pairs"),
+    )
     return Tuned(wrapped, judge, (Number("steps", steps),))
 
 
@@ -232,4 +268,5 @@ _TRAINERS: dict[str, Callable[[Loaded, Sequence[Item], Asking, TuneConfig, Run],
     "probe": _probe,
     "choice": _choice,
     "head": _head,
+    "written": _written,
 }
