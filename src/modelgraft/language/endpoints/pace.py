@@ -29,7 +29,9 @@ _ERRORS = 3.0
 _MOST_STRAY = 0.5
 # A lower pace that leaves less than this part of the refusals was of help.
 _HELPED = 0.7
-_SLOWER, _FASTER = 0.95, 1.05
+_SLOWER = 0.95
+# How much the pace grows in the first window without refusals, and how much more in each further.
+_FASTER, _EVER_FASTER = 0.05, 1.5
 _IN_A_ROW = 20
 _REST_S = 60.0
 
@@ -107,8 +109,8 @@ class Limiter:
     """At most so many calls at once, begun no faster than the endpoint lets in.
 
     Above a few refusals the pace becomes a little less than was let in of late. If that leaves
-    fewer refusals, the limit is real: the pace then grows by a twentieth at a time until refusals
-    come back. If it does not, they are strays that come at any pace, and slowing down for them
+    fewer refusals, the limit is real: the pace then grows, slowly at first and ever faster, until
+    refusals come back. If it does not, they are strays that come at any pace, and slowing down for them
     would only cost time: the old pace is taken again, and that share of refusals is put up with.
     """
 
@@ -124,6 +126,7 @@ class Limiter:
         self._stray = _STRAY
         self._trial: tuple[float, float] | None = None  # the pace and refusals before a cut
         self._is_settling = False
+        self._step = _FASTER
 
     async def __aenter__(self) -> None:
         await self.enter()
@@ -190,7 +193,9 @@ class Limiter:
         """At the end of a window, change the pace by what came of its calls."""
         now = self._clock.now()
         seconds = now - self._since
-        if seconds < _WINDOW_S or self._begun < _FEWEST:
+        # Without a refusal a slow pace need not wait for many calls to grow.
+        is_clear = self.pace < math.inf and not self._refused and self._trial is None
+        if seconds < _WINDOW_S or self._begun < (1 if is_clear else _FEWEST):
             return
         refused = min(self._refused / self._begun, 1.0)
         few = self._stray + _ERRORS * math.sqrt(self._stray * (1 - self._stray) / self._begun)
@@ -211,9 +216,11 @@ class Limiter:
             self._trial = self.pace, refused
             self._is_settling = True
             self.pace = _SLOWER * let_in
-        elif self.pace < math.inf:
+            self._step = _FASTER
+        elif 2 * let_in > self.pace:  # else something else holds the calls back
             self._stray = min(self._stray, 0.8 * self._stray + 0.2 * refused)
-            self.pace *= _FASTER
+            self.pace *= 1 + self._step
+            self._step = min(self._step * _EVER_FASTER, 1.0)
 
 
 class Breaker:

@@ -20,12 +20,7 @@ from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
 from modelgraft.evaluation.intervals import Array, wilson
-from modelgraft.methods.judge.calibrating import (
-    first_test,
-    fit_map,
-    judge_both_orders,
-    uncertifiable,
-)
+from modelgraft.methods.judge.calibrating import judge_both_orders
 from modelgraft.methods.judge.calibrator import Fitted, applied, raw_confidence
 from modelgraft.methods.judge.config import CascadeConfig
 from modelgraft.methods.judge.data import Item
@@ -49,6 +44,7 @@ from modelgraft.methods.judge.summaries import (
     write_judgments,
     write_rows,
 )
+from modelgraft.methods.judge.worth import first_test, fit_map, uncertifiable
 
 FEWEST_LABELS = 40
 _TO_FIT = 0.4  # of the labelled items, for the maps

@@ -79,6 +79,11 @@ class Setting:
     lower: LowerStates
     quick: bool
 
+    @property
+    def held_places(self) -> range:
+        """The places of the held-out pairs, behind those to train on."""
+        return range(len(self.train), len(self.train) + len(self.held_out))
+
     def report(self, what: str) -> Callable[[int, int], None]:
         """Tells the experiment's run how far an arm is."""
 
@@ -143,10 +148,11 @@ def choice_arm(
         try:
             train_choice(wrapped, found.data, found.lower, pairs, options, own)
             save_tuned(own.artefacts / "judge", about, wrapped, found.loaded.tokenizer)
-            odds = read_odds(wrapped, found.data, found.lower, report=found.report(name))
+            report = found.report(name)
+            odds = read_odds(wrapped, found.data, found.lower, found.held_places, report=report)
         finally:
             wrapped.unload()
-        return odds[len(found.train) :].tolist()
+        return odds.tolist()
 
     config = {"penalty": penalty, "categories": list(categories), "epochs": epochs}
     return np.array(found.kept(name, config, work))
@@ -157,8 +163,9 @@ def untuned_arm(found: Setting) -> Array:
 
     def work(own: Run) -> Any:
         report = found.report("untuned")
-        odds = read_odds(found.loaded.model, found.data, found.lower, report=report)
-        return odds[len(found.train) :].tolist()
+        model: Any = found.loaded.model
+        odds = read_odds(model, found.data, found.lower, found.held_places, report=report)
+        return odds.tolist()
 
     return np.array(found.kept("untuned", {}, work))
 

@@ -223,18 +223,26 @@ def _labels(
 
 @torch.no_grad()
 def read_odds(
-    model: Any, data: ChoicePrompts, lower: LowerStates, *, report: Report | None = None
+    model: Any,
+    data: ChoicePrompts,
+    lower: LowerStates,
+    pairs: Sequence[int],
+    *,
+    report: Report | None = None,
 ) -> Array:
-    """Log-odds of the first shown [pairs, 2] in both orders, read from states that are kept."""
-    num = len(data.first_wins)
-    longest = data.prompts.sizes.reshape(num, -1).max(1)
+    """Log-odds of the first shown [pairs, 2] in both orders, read from states that are kept.
+
+    `pairs` are the places of those that are read.
+    """
+    num, places = len(pairs), np.asarray(pairs)
+    longest = data.prompts.sizes.reshape(len(data.first_wins), -1).max(1)[places]
     found = np.empty((num, 2))
     with eval_mode(model):
         upper = UpperHalf(model, lower.block)
         for at in range(0, num, 16):
-            pairs = np.argsort(longest, kind="stable")[at : at + 16]
-            labels = _labels(upper, data, lower, pairs.tolist())
-            found[pairs] = (labels[..., 0] - labels[..., 1]).double().cpu().numpy()
+            chosen = np.argsort(longest, kind="stable")[at : at + 16]
+            labels = _labels(upper, data, lower, places[chosen].tolist())
+            found[chosen] = (labels[..., 0] - labels[..., 1]).double().cpu().numpy()
             if report is not None:
                 report(min(at + 16, num), num)
     return found
