@@ -175,10 +175,10 @@ def test_a_limit_that_is_lifted_is_forgotten():
     assert answered > 80
 
 
-def test_a_pace_far_below_the_limit_finds_it_within_seconds():
+def test_a_pace_far_below_the_limit_finds_it_within_half_a_minute():
     endpoint = Endpoint(rate=5)
     _, answered = traffic(endpoint, then=lambda: setattr(endpoint, "rate", 40))
-    assert answered > 0.7 * 40
+    assert answered > 0.5 * 40
 
 
 def test_an_endpoint_that_answers_others_is_asked_again_soon():

@@ -110,8 +110,8 @@ class Limiter:
 
     Above a few refusals the pace becomes a little less than was let in of late. If that leaves
     fewer refusals, the limit is real: the pace then grows, slowly at first and ever faster, until
-    refusals come back. If it does not, they are strays that come at any pace, and slowing down for them
-    would only cost time: the old pace is taken again, and that share of refusals is put up with.
+    refusals come back. If it does not, they are strays that come at any pace, and slowing down for
+    them would only cost time: the old pace is taken again, and that share is put up with.
     """
 
     def __init__(self, most: int, clock: Clock) -> None:
