@@ -18,7 +18,7 @@ from modelgraft.language.endpoints.scripted import ScriptedServer
 from modelgraft.methods.judge.bench.formats import BENCHES
 from modelgraft.methods.judge.bench.guessing import guess_format
 from modelgraft.methods.judge.benching import bench
-from modelgraft.methods.judge.data_config import BenchConfig, BenchFormat
+from modelgraft.methods.judge.config import BenchConfig, BenchFormat
 from modelgraft.methods.judge.estimates import estimate_bench
 
 Row = dict[str, Any]

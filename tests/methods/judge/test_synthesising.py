@@ -17,9 +17,8 @@ from modelgraft.core.results import Result
 from modelgraft.core.runs import open_run
 from modelgraft.language.endpoints.exchange import Reply, Request
 from modelgraft.language.endpoints.scripted import ScriptedServer
-from modelgraft.methods.judge.config import CompareConfig
+from modelgraft.methods.judge.config import CompareConfig, SynthesiseConfig, Way
 from modelgraft.methods.judge.data import Item, read_items
-from modelgraft.methods.judge.data_config import SynthesiseConfig, Way
 from modelgraft.methods.judge.synthesis.balance import balanced, contrasted, lead_of
 from modelgraft.methods.judge.synthesis.corpus import Answered, Corpus
 from modelgraft.methods.judge.synthesis.ways import WAYS, Made

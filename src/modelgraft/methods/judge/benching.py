@@ -28,8 +28,8 @@ from modelgraft.methods.judge.bench.published import PERCENT, settings
 from modelgraft.methods.judge.bench.scores import attack_numbers, mt_bench_numbers
 from modelgraft.methods.judge.bench.selective import PROBABILITY
 from modelgraft.methods.judge.bench.summ_eval import RECORDED
+from modelgraft.methods.judge.config import BenchConfig
 from modelgraft.methods.judge.data import Item
-from modelgraft.methods.judge.data_config import BenchConfig
 from modelgraft.methods.judge.judges.calls import Judge, Verdict
 from modelgraft.methods.judge.judging import TIE, Asking, Judgment, pair_judgment
 from modelgraft.methods.judge.method.benchmarks import Pair

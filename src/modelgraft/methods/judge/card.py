@@ -5,20 +5,18 @@ from modelgraft.evaluation.plan import ReproduceConfig
 from modelgraft.methods.judge.config import (
     AgreeConfig,
     AuditConfig,
+    BenchConfig,
     CalibrateConfig,
     CascadeConfig,
     CompareConfig,
+    LeaderboardConfig,
     PanelConfig,
     RankConfig,
     ScoreConfig,
     SelectConfig,
     ServeConfig,
-    TuneConfig,
-)
-from modelgraft.methods.judge.data_config import (
-    BenchConfig,
-    LeaderboardConfig,
     SynthesiseConfig,
+    TuneConfig,
 )
 
 _ACTIONS = "modelgraft.methods.judge.actions"

@@ -15,18 +15,16 @@ from modelgraft.methods.judge.benching import mode_of
 from modelgraft.methods.judge.boards import items_to_judge
 from modelgraft.methods.judge.config import (
     AuditConfig,
+    BenchConfig,
     CompareConfig,
     JudgeOptions,
+    LeaderboardConfig,
     RankConfig,
     ScoreConfig,
     SelectConfig,
-)
-from modelgraft.methods.judge.data import Item, read_items
-from modelgraft.methods.judge.data_config import (
-    BenchConfig,
-    LeaderboardConfig,
     SynthesiseConfig,
 )
+from modelgraft.methods.judge.data import Item, read_items
 from modelgraft.methods.judge.judges.calls import Call
 from modelgraft.methods.judge.judging import pair_orders
 from modelgraft.methods.judge.leaderboard.fought import pairs_of

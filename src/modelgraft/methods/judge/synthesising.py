@@ -16,7 +16,7 @@ from modelgraft.core.seeds import rng_seed
 from modelgraft.evaluation.intervals import wilson
 from modelgraft.language.endpoints.calls import Calls, still_open
 from modelgraft.language.endpoints.store import CallStore
-from modelgraft.methods.judge.data_config import SynthesiseConfig
+from modelgraft.methods.judge.config import SynthesiseConfig
 from modelgraft.methods.judge.opening import STORE
 from modelgraft.methods.judge.summaries import percent
 from modelgraft.methods.judge.synthesis.balance import balanced, contrasted, lead_of

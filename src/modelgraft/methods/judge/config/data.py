@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.options import opt
 from modelgraft.language.endpoints.config import EndpointOptions
-from modelgraft.methods.judge.config import JudgeOptions, OnError
+from modelgraft.methods.judge.config.asking import JudgeOptions, OnError
 
 BenchFormat = Literal[
     "auto",

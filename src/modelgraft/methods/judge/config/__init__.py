@@ -1,0 +1,29 @@
+"""Options of the judge's actions."""
+
+from modelgraft.methods.judge.config.actions import AgreeConfig as AgreeConfig
+from modelgraft.methods.judge.config.actions import AuditConfig as AuditConfig
+from modelgraft.methods.judge.config.actions import CalibrateConfig as CalibrateConfig
+from modelgraft.methods.judge.config.actions import CascadeConfig as CascadeConfig
+from modelgraft.methods.judge.config.actions import CompareConfig as CompareConfig
+from modelgraft.methods.judge.config.actions import PanelConfig as PanelConfig
+from modelgraft.methods.judge.config.actions import RankConfig as RankConfig
+from modelgraft.methods.judge.config.actions import ScoreConfig as ScoreConfig
+from modelgraft.methods.judge.config.actions import SelectConfig as SelectConfig
+from modelgraft.methods.judge.config.actions import ServeConfig as ServeConfig
+from modelgraft.methods.judge.config.actions import TuneConfig as TuneConfig
+from modelgraft.methods.judge.config.actions import TuneOptim as TuneOptim
+from modelgraft.methods.judge.config.asking import AskingOptions as AskingOptions
+from modelgraft.methods.judge.config.asking import CalibratorName as CalibratorName
+from modelgraft.methods.judge.config.asking import ExampleOptions as ExampleOptions
+from modelgraft.methods.judge.config.asking import ExportOptions as ExportOptions
+from modelgraft.methods.judge.config.asking import JudgeOptions as JudgeOptions
+from modelgraft.methods.judge.config.asking import JudgesOptions as JudgesOptions
+from modelgraft.methods.judge.config.asking import ListRanker as ListRanker
+from modelgraft.methods.judge.config.asking import OnError as OnError
+from modelgraft.methods.judge.config.asking import Ranker as Ranker
+from modelgraft.methods.judge.config.asking import Swap as Swap
+from modelgraft.methods.judge.config.data import BenchConfig as BenchConfig
+from modelgraft.methods.judge.config.data import BenchFormat as BenchFormat
+from modelgraft.methods.judge.config.data import LeaderboardConfig as LeaderboardConfig
+from modelgraft.methods.judge.config.data import SynthesiseConfig as SynthesiseConfig
+from modelgraft.methods.judge.config.data import Way as Way
