@@ -12,9 +12,9 @@ import pytest
 from modelgraft.cli.main import main
 from modelgraft.core.errors import InputError
 from modelgraft.core.runs import open_run
-from modelgraft.methods.judge.agreeing import agree, read_votes
 from modelgraft.methods.judge.config import AgreeConfig
 from modelgraft.methods.judge.method.agreement import cohen_kappa
+from modelgraft.methods.judge.trust.agreeing import agree, read_votes
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:

@@ -13,11 +13,11 @@ from modelgraft.core.runs import open_run
 from modelgraft.language.endpoints.exchange import Reply, Request
 from modelgraft.language.endpoints.scripted import ScriptedServer
 from modelgraft.methods.judge.actions import compare
-from modelgraft.methods.judge.aligning import compare_aligned, even_parts, like_parts
 from modelgraft.methods.judge.config import CompareConfig
 from modelgraft.methods.judge.data import Candidate, Item
 from modelgraft.methods.judge.judges.calls import Call, Verdict
-from modelgraft.methods.judge.judging import Asking
+from modelgraft.methods.judge.judging.aligning import compare_aligned, even_parts, like_parts
+from modelgraft.methods.judge.judging.judgments import Asking
 from modelgraft.methods.judge.prompts import read_template
 from modelgraft.methods.judge.rubric import read_rubric
 

@@ -10,13 +10,13 @@ from scipy.special import expit
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.runs import open_run
 from modelgraft.methods.judge.actions import audit
-from modelgraft.methods.judge.audit import audit_pairs
 from modelgraft.methods.judge.config import AuditConfig
 from modelgraft.methods.judge.judges.calls import Call, Verdict, verdict_of
-from modelgraft.methods.judge.judging import Asking
+from modelgraft.methods.judge.judging.judgments import Asking
 from modelgraft.methods.judge.method.readout import read
 from modelgraft.methods.judge.prompts import read_template
 from modelgraft.methods.judge.rubric import read_rubric
+from modelgraft.methods.judge.trust.audit import audit_pairs
 from modelgraft.methods.judge.world.pairs import GOOD, world_pairs
 
 PAIR = Asking(read_template("pair"), read_rubric("overall"))

@@ -39,7 +39,7 @@ from modelgraft.methods.judge.bench.scores import (
 )
 from modelgraft.methods.judge.data import Candidate, Item
 from modelgraft.methods.judge.judges.calls import Verdict
-from modelgraft.methods.judge.judging import Judgment
+from modelgraft.methods.judge.judging.judgments import Judgment
 from modelgraft.methods.judge.method.meta_evaluation import meta_evaluate
 from modelgraft.methods.judge.method.reward_bench import SECTIONS, Rated, reward_bench, ties_score
 

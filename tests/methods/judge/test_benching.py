@@ -15,9 +15,9 @@ from modelgraft.core.settings import Settings
 from modelgraft.evaluation.report.formats import Table
 from modelgraft.language.endpoints.exchange import Reply, Request
 from modelgraft.language.endpoints.scripted import ScriptedServer
+from modelgraft.methods.judge.bench.benching import bench
 from modelgraft.methods.judge.bench.formats import BENCHES
 from modelgraft.methods.judge.bench.guessing import guess_format
-from modelgraft.methods.judge.benching import bench
 from modelgraft.methods.judge.config import BenchConfig, BenchFormat
 from modelgraft.methods.judge.estimates import estimate_bench
 

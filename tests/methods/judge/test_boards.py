@@ -21,9 +21,9 @@ from modelgraft.evaluation.report.plots import Plot
 from modelgraft.language.endpoints.exchange import Reply, Request
 from modelgraft.language.endpoints.scripted import ScriptedServer
 from modelgraft.methods.judge.actions import compare, leaderboard
-from modelgraft.methods.judge.boards import world_contest
 from modelgraft.methods.judge.config import CompareConfig, LeaderboardConfig
 from modelgraft.methods.judge.estimates import estimate_leaderboard
+from modelgraft.methods.judge.leaderboard.boards import world_contest
 from modelgraft.methods.judge.leaderboard.fought import (
     Fought,
     read_annotated,

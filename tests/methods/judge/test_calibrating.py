@@ -25,7 +25,14 @@ from modelgraft.core.runs import open_run
 from modelgraft.language.endpoints.exchange import Reply
 from modelgraft.language.endpoints.scripted import ScriptedServer
 from modelgraft.methods.judge.actions import calibrate, compare
-from modelgraft.methods.judge.calibrator import (
+from modelgraft.methods.judge.config import CalibrateConfig, CompareConfig
+from modelgraft.methods.judge.judges.local import ChoiceJudge
+from modelgraft.methods.judge.judging.judgments import Asking, Judgment
+from modelgraft.methods.judge.method.calibration import CALIBRATORS, OddsMap
+from modelgraft.methods.judge.method.pairwise import calibrate_swaps
+from modelgraft.methods.judge.prompts import read_template
+from modelgraft.methods.judge.rubric import read_rubric
+from modelgraft.methods.judge.trust.calibrator import (
     GRID,
     Fitted,
     Identity,
@@ -35,14 +42,7 @@ from modelgraft.methods.judge.calibrator import (
     load_calibrator,
     save_calibrator,
 )
-from modelgraft.methods.judge.config import CalibrateConfig, CompareConfig
-from modelgraft.methods.judge.judges.local import ChoiceJudge
-from modelgraft.methods.judge.judging import Asking, Judgment
-from modelgraft.methods.judge.method.calibration import CALIBRATORS, OddsMap
-from modelgraft.methods.judge.method.pairwise import calibrate_swaps
-from modelgraft.methods.judge.prompts import read_template
-from modelgraft.methods.judge.rubric import read_rubric
-from modelgraft.methods.judge.worth import Worth, first_test
+from modelgraft.methods.judge.trust.worth import Worth, first_test
 
 CALIBRATOR = Path("artefacts") / "calibrator.json"
 

@@ -13,11 +13,11 @@ from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.language.endpoints.exchange import Reply, Request
 from modelgraft.language.endpoints.scripted import ScriptedServer
 from modelgraft.methods.judge.actions import cascade
-from modelgraft.methods.judge.cascading import split
 from modelgraft.methods.judge.config import CascadeConfig
 from modelgraft.methods.judge.data import Candidate, Item
 from modelgraft.methods.judge.method.cascades import cascade_by_path, deciding_tier
-from modelgraft.methods.judge.worth import first_test, fit_map
+from modelgraft.methods.judge.trust.cascading import split
+from modelgraft.methods.judge.trust.worth import first_test, fit_map
 
 
 def two_judges(request: Request) -> Reply:

@@ -11,14 +11,14 @@ from modelgraft.core.errors import ConfigError
 from modelgraft.language.endpoints.exchange import Reply, Request
 from modelgraft.language.endpoints.scripted import ScriptedServer
 from modelgraft.methods.judge.actions import calibrate, compare
-from modelgraft.methods.judge.calibrator import load_calibrator
 from modelgraft.methods.judge.config import CalibrateConfig, CompareConfig, ExampleOptions
 from modelgraft.methods.judge.data import Candidate, Item
-from modelgraft.methods.judge.exemplars import draw_sets, examples_key, without_examples
 from modelgraft.methods.judge.judges.calls import Call
-from modelgraft.methods.judge.judging import Asking
+from modelgraft.methods.judge.judging.exemplars import draw_sets, examples_key, without_examples
+from modelgraft.methods.judge.judging.judgments import Asking
 from modelgraft.methods.judge.prompts import read_template
 from modelgraft.methods.judge.rubric import read_rubric
+from modelgraft.methods.judge.trust.calibrator import load_calibrator
 
 RUBRIC = read_rubric("overall")
 

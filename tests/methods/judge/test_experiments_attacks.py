@@ -7,7 +7,7 @@ import pytest
 
 from modelgraft.methods.judge.experiments import attacks, self_preference
 from modelgraft.methods.judge.experiments.attacks import PARSERS, Wins, judged, wins_of
-from modelgraft.methods.judge.judging import Asking
+from modelgraft.methods.judge.judging.judgments import Asking
 from modelgraft.methods.judge.probes.attacks import ATTACKS
 from modelgraft.methods.judge.prompts import read_template
 from modelgraft.methods.judge.rubric import read_rubric

@@ -19,7 +19,7 @@ from modelgraft.methods.judge.bench.columns import parse_columns, read_columns
 from modelgraft.methods.judge.bench.mt_bench import read_mt_bench_pairs
 from modelgraft.methods.judge.bench.orders import recorded_orders
 from modelgraft.methods.judge.data import Candidate, Item, read_items
-from modelgraft.methods.judge.exports import (
+from modelgraft.methods.judge.exports.files import (
     read_csv,
     read_verdicts,
     write_alpaca_eval,
@@ -31,9 +31,9 @@ from modelgraft.methods.judge.exports import (
     write_reward,
     write_verdicts,
 )
+from modelgraft.methods.judge.exports.preferences import Preference, keep_margins, preferences
 from modelgraft.methods.judge.judges.calls import Verdict
-from modelgraft.methods.judge.judging import Judgment
-from modelgraft.methods.judge.preferences import Preference, keep_margins, preferences
+from modelgraft.methods.judge.judging.judgments import Judgment
 
 TEXTS = {"a": 'Braces {{x}}, "quotes"\nand \u2028 lines', "b": "short"}
 COMPLETIONS = parse_columns("instruction=prompt,a=completion")

@@ -17,7 +17,7 @@ from modelgraft.methods.judge.judges.probe import (
     save_probe,
     tune_probe,
 )
-from modelgraft.methods.judge.judging import Asking, compare
+from modelgraft.methods.judge.judging.judgments import Asking, compare
 from modelgraft.methods.judge.method.probe import swap_averaged
 from modelgraft.methods.judge.prompts import read_template
 from modelgraft.methods.judge.rubric import read_rubric

@@ -16,7 +16,7 @@ from modelgraft.methods.judge.data import Candidate, Item
 from modelgraft.methods.judge.judges.calls import Call, Verdict, failed, verdict_of
 from modelgraft.methods.judge.judges.chat import ChatJudge
 from modelgraft.methods.judge.judges.local import ChoiceJudge, LikelihoodJudge, label_variants
-from modelgraft.methods.judge.judging import Asking, compare, score
+from modelgraft.methods.judge.judging.judgments import Asking, compare, score
 from modelgraft.methods.judge.method.readout import read
 from modelgraft.methods.judge.prompts import read_template
 from modelgraft.methods.judge.rubric import read_rubric

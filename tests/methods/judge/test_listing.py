@@ -19,8 +19,8 @@ from modelgraft.methods.judge.data import Candidate, Item
 from modelgraft.methods.judge.extract import read_verdict
 from modelgraft.methods.judge.judges.calls import Call, Verdict
 from modelgraft.methods.judge.judges.local import ChoiceJudge
-from modelgraft.methods.judge.judging import Asking
-from modelgraft.methods.judge.listing import rank_lists, slots_of
+from modelgraft.methods.judge.judging.judgments import Asking
+from modelgraft.methods.judge.judging.listing import rank_lists, slots_of
 from modelgraft.methods.judge.prompts import read_template
 from modelgraft.methods.judge.rubric import read_rubric
 

@@ -18,7 +18,7 @@ from modelgraft.methods.judge.judges.overflow import (
     middle_cut,
     room_of,
 )
-from modelgraft.methods.judge.judging import Asking, compare
+from modelgraft.methods.judge.judging.judgments import Asking, compare
 from modelgraft.methods.judge.prompts import read_template
 from modelgraft.methods.judge.rubric import read_rubric
 

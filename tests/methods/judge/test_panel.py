@@ -22,18 +22,18 @@ from modelgraft.core.errors import ConfigError
 from modelgraft.language.endpoints.exchange import Failure, Reply, Request
 from modelgraft.language.endpoints.scripted import ScriptedServer
 from modelgraft.methods.judge.actions import panel
-from modelgraft.methods.judge.conferring import (
+from modelgraft.methods.judge.config import PanelConfig
+from modelgraft.methods.judge.data import Candidate, Item
+from modelgraft.methods.judge.judges.chat import ChatJudge
+from modelgraft.methods.judge.judging.judgments import TIE, Asking, Judgment, compare
+from modelgraft.methods.judge.method.panels import vote
+from modelgraft.methods.judge.panel.conferring import (
     Debate,
     Discussion,
     Verification,
     shipped_roles,
 )
-from modelgraft.methods.judge.config import PanelConfig
-from modelgraft.methods.judge.data import Candidate, Item
-from modelgraft.methods.judge.judges.chat import ChatJudge
-from modelgraft.methods.judge.judging import TIE, Asking, Judgment, compare
-from modelgraft.methods.judge.method.panels import vote
-from modelgraft.methods.judge.pooling import label_weights, pool_pairs, pool_points
+from modelgraft.methods.judge.panel.pooling import label_weights, pool_pairs, pool_points
 from modelgraft.methods.judge.prompts import read_template
 from modelgraft.methods.judge.rubric import read_rubric
 

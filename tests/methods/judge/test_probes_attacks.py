@@ -13,7 +13,7 @@ from modelgraft.methods.judge.data import Candidate, Item
 from modelgraft.methods.judge.extract import EXTRACTORS, extractor, read_verdict
 from modelgraft.methods.judge.judges.calls import Call, Verdict, verdict_of
 from modelgraft.methods.judge.judges.chat import ChatJudge
-from modelgraft.methods.judge.judging import Asking, compare, score
+from modelgraft.methods.judge.judging.judgments import Asking, compare, score
 from modelgraft.methods.judge.method.readout import read
 from modelgraft.methods.judge.probes.attack_measures import attack_success, score_deviation
 from modelgraft.methods.judge.probes.attacks import (

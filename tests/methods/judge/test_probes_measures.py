@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 from modelgraft.core.errors import InputError
 from modelgraft.evaluation.intervals import wilson
 from modelgraft.methods.judge.data import Candidate, Item
-from modelgraft.methods.judge.judging import Judgment
+from modelgraft.methods.judge.judging.judgments import Judgment
 from modelgraft.methods.judge.probes import measured, measures, pairs, slopes
 
 NAN, INF = float("nan"), float("inf")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelgraft.methods.judge.data import Candidate, Item
-from modelgraft.methods.judge.judging import Judgment
+from modelgraft.methods.judge.judging.judgments import Judgment
 from modelgraft.methods.judge.method.probe import both_orders, fit_probe, swap_averaged
 from modelgraft.methods.judge.probes.strata import (
     BASELINES,

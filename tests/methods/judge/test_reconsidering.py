@@ -12,9 +12,9 @@ from modelgraft.methods.judge.actions import compare
 from modelgraft.methods.judge.config import CompareConfig
 from modelgraft.methods.judge.data import Candidate, Item
 from modelgraft.methods.judge.judges.chat import ChatJudge
-from modelgraft.methods.judge.judging import TIE, Asking
+from modelgraft.methods.judge.judging.judgments import TIE, Asking
+from modelgraft.methods.judge.judging.reconsidering import compare_reconsidered
 from modelgraft.methods.judge.prompts import read_template
-from modelgraft.methods.judge.reconsidering import compare_reconsidered
 from modelgraft.methods.judge.rubric import read_rubric
 
 WRITTEN = Asking(read_template("pair_written"), read_rubric("overall"))

@@ -15,10 +15,10 @@ from modelgraft.language.endpoints.exchange import Reply, Request
 from modelgraft.language.endpoints.scripted import ScriptedServer
 from modelgraft.methods.judge.config import ScoreConfig
 from modelgraft.methods.judge.data import Candidate, Item
+from modelgraft.methods.judge.exports.rewards import JudgeReward, as_reward_func
 from modelgraft.methods.judge.judges.local import ChoiceJudge, LikelihoodJudge
-from modelgraft.methods.judge.judging import Asking, score
+from modelgraft.methods.judge.judging.judgments import Asking, score
 from modelgraft.methods.judge.prompts import read_template
-from modelgraft.methods.judge.rewards import JudgeReward, as_reward_func
 from modelgraft.methods.judge.rubric import read_rubric
 
 PROMPTS = ["Greet.", "Greet.", "Count to two."]

@@ -17,25 +17,25 @@ from modelgraft.language.endpoints.scripted import ScriptedServer
 from modelgraft.methods.judge.actions import compare, score
 from modelgraft.methods.judge.config import CompareConfig, ScoreConfig
 from modelgraft.methods.judge.data import Candidate, Item
-from modelgraft.methods.judge.drafts import (
+from modelgraft.methods.judge.judges.calls import Call, Verdict
+from modelgraft.methods.judge.judging.drafts import (
     checklists,
     claims,
     listed_lines,
     with_own_answers,
     with_steps,
 )
-from modelgraft.methods.judge.judges.calls import Call, Verdict
-from modelgraft.methods.judge.judging import Asking
-from modelgraft.methods.judge.judging import score as score_by_rubric
-from modelgraft.methods.judge.prompts import read_template
-from modelgraft.methods.judge.rubric import Rubric, read_rubric, write_rubric
-from modelgraft.methods.judge.scoring import (
+from modelgraft.methods.judge.judging.judgments import Asking
+from modelgraft.methods.judge.judging.judgments import score as score_by_rubric
+from modelgraft.methods.judge.judging.scoring import (
     read_graph,
     score_checklist,
     score_claims,
     score_criteria,
     score_graph,
 )
+from modelgraft.methods.judge.prompts import read_template
+from modelgraft.methods.judge.rubric import Rubric, read_rubric, write_rubric
 
 OVERALL = read_rubric("overall")
 ASKING = Asking(read_template("point"), OVERALL)

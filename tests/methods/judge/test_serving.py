@@ -18,7 +18,7 @@ from modelgraft.language.endpoints.exchange import Reply, Request
 from modelgraft.methods.judge.data import Candidate, Item
 from modelgraft.methods.judge.experiments.commands import served, start, write_sums
 from modelgraft.methods.judge.judges.chat import ChatJudge
-from modelgraft.methods.judge.judging import Asking, compare, score
+from modelgraft.methods.judge.judging.judgments import Asking, compare, score
 from modelgraft.methods.judge.probes.attacks import ATTACKS, attacked_slots
 from modelgraft.methods.judge.prompts import read_template
 from modelgraft.methods.judge.rubric import read_rubric

@@ -21,8 +21,8 @@ from modelgraft.methods.judge.config import CompareConfig, SynthesiseConfig, Way
 from modelgraft.methods.judge.data import Item, read_items
 from modelgraft.methods.judge.synthesis.balance import balanced, contrasted, lead_of
 from modelgraft.methods.judge.synthesis.corpus import Answered, Corpus
+from modelgraft.methods.judge.synthesis.synthesising import synthesise
 from modelgraft.methods.judge.synthesis.ways import WAYS, Made
-from modelgraft.methods.judge.synthesising import synthesise
 
 ROWS = [
     ("Who wrote Hamlet?", "The play was written by William Shakespeare. It is from about 1600."),

@@ -14,7 +14,7 @@ from letters import Letters, make_model
 from modelgraft.core.runs import Run, open_run
 from modelgraft.language.adapters import adapter_tensors
 from modelgraft.methods.judge.judges.local import ChoiceJudge
-from modelgraft.methods.judge.judging import Asking
+from modelgraft.methods.judge.judging.judgments import Asking
 from modelgraft.methods.judge.method.readout import LabelTrie
 from modelgraft.methods.judge.prompts import read_template
 from modelgraft.methods.judge.rubric import read_rubric

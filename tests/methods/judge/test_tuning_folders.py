@@ -28,7 +28,7 @@ from modelgraft.methods.judge.config import (
 )
 from modelgraft.methods.judge.judges.local import ChoiceJudge
 from modelgraft.methods.judge.judges.reward import answer_ids
-from modelgraft.methods.judge.judging import Asking
+from modelgraft.methods.judge.judging.judgments import Asking
 from modelgraft.methods.judge.tuning.folders import read_judge
 from modelgraft.methods.judge.tuning.report import read_pairs
 from modelgraft.methods.judge.world.pairs import world_pairs

@@ -17,7 +17,7 @@ from modelgraft.core.runs import open_run
 from modelgraft.methods.judge.actions import compare, tune
 from modelgraft.methods.judge.config import CompareConfig, TuneConfig, TuneOptim
 from modelgraft.methods.judge.data import Candidate, Item
-from modelgraft.methods.judge.judging import Asking
+from modelgraft.methods.judge.judging.judgments import Asking
 from modelgraft.methods.judge.prompts import read_template
 from modelgraft.methods.judge.rubric import read_rubric
 from modelgraft.methods.judge.tuning.choice import lower_states

@@ -16,15 +16,13 @@ from modelgraft.core.runs import Run
 from modelgraft.evaluation.intervals import bootstrap_mean, wilson
 from modelgraft.evaluation.plan import ReproduceConfig
 from modelgraft.evaluation.reproduction import reproduce as reproduce_experiments
-from modelgraft.methods.judge import judging, ranking
-from modelgraft.methods.judge.agreeing import agree
-from modelgraft.methods.judge.aligning import compare_aligned, parts_template
-from modelgraft.methods.judge.audit import audit_pairs
-from modelgraft.methods.judge.benching import bench
-from modelgraft.methods.judge.boards import leaderboard, win_rate_numbers
-from modelgraft.methods.judge.calibrating import calibrate
-from modelgraft.methods.judge.calibrator import identity_of, load_calibrator
-from modelgraft.methods.judge.cascading import cascade
+from modelgraft.methods.judge.bench.benching import bench
+from modelgraft.methods.judge.bench.retrieving import (
+    check_grades,
+    orders_of,
+    retrieval_numbers,
+    write_relevance,
+)
 from modelgraft.methods.judge.config import (
     AuditConfig,
     CompareConfig,
@@ -36,13 +34,27 @@ from modelgraft.methods.judge.config import (
     TuneConfig,
 )
 from modelgraft.methods.judge.data import Item
-from modelgraft.methods.judge.drafts import Ask, with_steps
-from modelgraft.methods.judge.exemplars import with_examples, without_examples
-from modelgraft.methods.judge.exporting import check_export, export, ranked_judgments
+from modelgraft.methods.judge.exports.exporting import check_export, export, ranked_judgments
 from modelgraft.methods.judge.judges.calls import Judge
 from modelgraft.methods.judge.judges.recorded import IDENTITY
-from modelgraft.methods.judge.judging import TIE, Asking
-from modelgraft.methods.judge.listing import rank_lists
+from modelgraft.methods.judge.judging import judgments as judging
+from modelgraft.methods.judge.judging import ranking
+from modelgraft.methods.judge.judging.aligning import compare_aligned, parts_template
+from modelgraft.methods.judge.judging.drafts import Ask, with_steps
+from modelgraft.methods.judge.judging.exemplars import with_examples, without_examples
+from modelgraft.methods.judge.judging.judgments import TIE, Asking
+from modelgraft.methods.judge.judging.listing import rank_lists
+from modelgraft.methods.judge.judging.ranking import Ranked
+from modelgraft.methods.judge.judging.reconsidering import compare_reconsidered
+from modelgraft.methods.judge.judging.scoring import (
+    Scored,
+    read_graph,
+    score_checklist,
+    score_claims,
+    score_criteria,
+    score_graph,
+)
+from modelgraft.methods.judge.leaderboard.boards import leaderboard, win_rate_numbers
 from modelgraft.methods.judge.opening import (
     asker_of,
     asking_of,
@@ -51,26 +63,10 @@ from modelgraft.methods.judge.opening import (
     store_of,
     with_references,
 )
-from modelgraft.methods.judge.panel import panel
+from modelgraft.methods.judge.panel.panel import panel
 from modelgraft.methods.judge.probes.attacks import ATTACKS
 from modelgraft.methods.judge.probes.transforms import PROBES
-from modelgraft.methods.judge.ranking import Ranked
-from modelgraft.methods.judge.reconsidering import compare_reconsidered
-from modelgraft.methods.judge.retrieving import (
-    check_grades,
-    orders_of,
-    retrieval_numbers,
-    write_relevance,
-)
 from modelgraft.methods.judge.rubric import read_rubric, write_rubric
-from modelgraft.methods.judge.scoring import (
-    Scored,
-    read_graph,
-    score_checklist,
-    score_claims,
-    score_criteria,
-    score_graph,
-)
 from modelgraft.methods.judge.summaries import (
     abstention_numbers,
     agreement_numbers,
@@ -81,7 +77,12 @@ from modelgraft.methods.judge.summaries import (
     write_judgments,
     write_rows,
 )
-from modelgraft.methods.judge.synthesising import synthesise
+from modelgraft.methods.judge.synthesis.synthesising import synthesise
+from modelgraft.methods.judge.trust.agreeing import agree
+from modelgraft.methods.judge.trust.audit import audit_pairs
+from modelgraft.methods.judge.trust.calibrating import calibrate
+from modelgraft.methods.judge.trust.calibrator import identity_of, load_calibrator
+from modelgraft.methods.judge.trust.cascading import cascade
 
 __all__ = [
     "agree",

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Sequence
 from modelgraft.core.results import Number
 from modelgraft.core.settings import Settings
 from modelgraft.language.endpoints.calls import call_numbers
+from modelgraft.methods.judge.bench.benching import mode_of
 from modelgraft.methods.judge.bench.formats import BENCHES
 from modelgraft.methods.judge.bench.guessing import guess_format
-from modelgraft.methods.judge.benching import mode_of
-from modelgraft.methods.judge.boards import items_to_judge
 from modelgraft.methods.judge.config import (
     AuditConfig,
     BenchConfig,
@@ -26,14 +25,15 @@ from modelgraft.methods.judge.config import (
 )
 from modelgraft.methods.judge.data import Item, read_items
 from modelgraft.methods.judge.judges.calls import Call
-from modelgraft.methods.judge.judging import pair_orders
+from modelgraft.methods.judge.judging.judgments import pair_orders
+from modelgraft.methods.judge.judging.ranking import SHARE
+from modelgraft.methods.judge.leaderboard.boards import items_to_judge
 from modelgraft.methods.judge.leaderboard.fought import pairs_of
 from modelgraft.methods.judge.method.pairwise import Policy
 from modelgraft.methods.judge.method.windows import window_starts
 from modelgraft.methods.judge.opening import asking_of, world_of
 from modelgraft.methods.judge.prompts import Mode
-from modelgraft.methods.judge.ranking import SHARE
-from modelgraft.methods.judge.synthesising import answered
+from modelgraft.methods.judge.synthesis.synthesising import answered
 
 _DRAFT = 512  # tokens of what a judge writes before it scores, at most
 

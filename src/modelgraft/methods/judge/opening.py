@@ -9,10 +9,10 @@ from modelgraft.language.endpoints.calls import Calls, model_label
 from modelgraft.language.endpoints.store import CallStore
 from modelgraft.methods.judge.config import AskingOptions, JudgeOptions, JudgesOptions, ScoreConfig
 from modelgraft.methods.judge.data import Item, read_items
-from modelgraft.methods.judge.drafts import Ask, with_own_answers
 from modelgraft.methods.judge.judges.calls import Judge
 from modelgraft.methods.judge.judges.chat import ChatJudge
-from modelgraft.methods.judge.judging import Asking
+from modelgraft.methods.judge.judging.drafts import Ask, with_own_answers
+from modelgraft.methods.judge.judging.judgments import Asking
 from modelgraft.methods.judge.prompts import Mode, read_template
 from modelgraft.methods.judge.rubric import read_rubric
 from modelgraft.methods.judge.tuning.folders import is_tuned, tuned_asking

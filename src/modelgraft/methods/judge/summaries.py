@@ -15,7 +15,7 @@ from modelgraft.evaluation.intervals import bootstrap_mean, wilson
 from modelgraft.language.endpoints.calls import LATER, still_open
 from modelgraft.language.endpoints.exchange import Failure
 from modelgraft.methods.judge.judges.calls import Verdict
-from modelgraft.methods.judge.judging import TIE, Judgment
+from modelgraft.methods.judge.judging.judgments import TIE, Judgment
 
 
 def write_judgments(run: Run, judgments: Sequence[Judgment], verdicts: Sequence[Verdict]) -> None:

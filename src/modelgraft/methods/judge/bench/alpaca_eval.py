@@ -17,7 +17,7 @@ from modelgraft.core.rows import BadRow, Reject, Row, number_of, present, shown,
 from modelgraft.methods.judge.bench.fields import TIE, VOTES, answers, leading, vote
 from modelgraft.methods.judge.bench.files import read_folder, read_records
 from modelgraft.methods.judge.data import Item
-from modelgraft.methods.judge.judging import Judgment
+from modelgraft.methods.judge.judging.judgments import Judgment
 
 PREFERENCE, ANNOTATOR = "preference", "annotator"
 _TEXTS = ("output_1", "output_2")

@@ -56,7 +56,7 @@ from modelgraft.methods.judge.bench.selective import PROBABILITY, read_selective
 from modelgraft.methods.judge.bench.summ_eval import RECORDED, SYSTEM, read_summ_eval
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Verdict
-from modelgraft.methods.judge.judging import Judgment
+from modelgraft.methods.judge.judging.judgments import Judgment
 
 
 @dataclass(frozen=True)

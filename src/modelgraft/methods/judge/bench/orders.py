@@ -9,7 +9,7 @@ from modelgraft.core.errors import InputError
 from modelgraft.methods.judge.bench.fields import ORDERS, TIE, shown_in_both
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Verdict
-from modelgraft.methods.judge.judging import Judgment, pair_judgment
+from modelgraft.methods.judge.judging.judgments import Judgment, pair_judgment
 from modelgraft.methods.judge.method.benchmarks import Pair, Shown
 
 Orders = Mapping[str, Pair]

@@ -16,7 +16,7 @@ from modelgraft.methods.judge.bench.published import PERCENT
 from modelgraft.methods.judge.bench.reward_sets import CORRECT, TIES
 from modelgraft.methods.judge.bench.scores import count, percent
 from modelgraft.methods.judge.data import Item
-from modelgraft.methods.judge.judging import Judgment
+from modelgraft.methods.judge.judging.judgments import Judgment
 from modelgraft.methods.judge.method.reward_bench import (
     SECTIONS,
     Rated,

@@ -24,7 +24,7 @@ from modelgraft.methods.judge.bench.published import (
     beside,
 )
 from modelgraft.methods.judge.data import Item
-from modelgraft.methods.judge.judging import Judgment
+from modelgraft.methods.judge.judging.judgments import Judgment
 from modelgraft.methods.judge.method.agreement import cohen_kappa
 from modelgraft.methods.judge.method.benchmarks import (
     TwoOrders,

@@ -25,7 +25,7 @@ from modelgraft.methods.judge.judges.calls import Call, Judge
 from modelgraft.methods.judge.judges.chat import ChatJudge, texts_shown
 from modelgraft.methods.judge.judges.local import ChoiceJudge, LikelihoodJudge, Report
 from modelgraft.methods.judge.judges.probe import ProbeJudge, tune_probe
-from modelgraft.methods.judge.judging import Asking
+from modelgraft.methods.judge.judging.judgments import Asking
 from modelgraft.methods.judge.probes.attacks import ATTACKS, attacked_slots
 from modelgraft.methods.judge.prompts import Hardening, read_template
 from modelgraft.methods.judge.rubric import read_rubric

@@ -32,7 +32,7 @@ from modelgraft.methods.judge.experiments.commands import (
     write_sums,
 )
 from modelgraft.methods.judge.judges.chat import ChatJudge
-from modelgraft.methods.judge.judging import Asking, pair_orders
+from modelgraft.methods.judge.judging.judgments import Asking, pair_orders
 from modelgraft.methods.judge.prompts import read_template
 from modelgraft.methods.judge.rubric import read_rubric
 

@@ -19,7 +19,7 @@ from modelgraft.language.prefixes import Counts, Question, read_logprobs
 from modelgraft.methods.judge.data import Candidate, Item
 from modelgraft.methods.judge.experiments.subject import described, subject
 from modelgraft.methods.judge.judges.local import ChoiceJudge
-from modelgraft.methods.judge.judging import Asking
+from modelgraft.methods.judge.judging.judgments import Asking
 from modelgraft.methods.judge.prompts import read_template
 from modelgraft.methods.judge.rubric import Rubric
 from modelgraft.methods.judge.world.lexicon import FILLER, TEMPLATES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from modelgraft.core.runs import Run
 from modelgraft.language.endpoints.local import fingerprint
 from modelgraft.language.load import Loaded, load_causal_lm
-from modelgraft.methods.judge.judging import Asking
+from modelgraft.methods.judge.judging.judgments import Asking
 from modelgraft.methods.judge.prompts import read_template
 from modelgraft.methods.judge.rubric import read_rubric
 

@@ -19,7 +19,7 @@ from modelgraft.methods.judge.bench.arena_hard import read_arena_hard
 from modelgraft.methods.judge.bench.fields import GIVEN, TIE, VOTES
 from modelgraft.methods.judge.bench.files import read_records
 from modelgraft.methods.judge.data import Candidate, Item
-from modelgraft.methods.judge.judging import Judgment
+from modelgraft.methods.judge.judging.judgments import Judgment
 from modelgraft.methods.judge.method.battles import Battles, read_battles
 from modelgraft.methods.judge.method.comparison import read_preferences
 from modelgraft.methods.judge.method.pairwise import GRADES

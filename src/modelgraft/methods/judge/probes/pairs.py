@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from modelgraft.core.errors import InputError
 from modelgraft.evaluation.intervals import Array
 from modelgraft.methods.judge.data import Item
-from modelgraft.methods.judge.judging import TIE, Judgment
+from modelgraft.methods.judge.judging.judgments import TIE, Judgment
 
 _LIST_LINE = re.compile(r"^[ \t]*(?:[-*+\u2022]|\d{1,3}[.)])[ \t]+\S", re.MULTILINE)
 

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from modelgraft.evaluation.intervals import Array
 from modelgraft.methods.judge.data import Item
-from modelgraft.methods.judge.judging import TIE, Judgment
+from modelgraft.methods.judge.judging.judgments import TIE, Judgment
 from modelgraft.methods.judge.probes.measured import (
     Measured,
     difference,

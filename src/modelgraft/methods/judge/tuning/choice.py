@@ -26,7 +26,7 @@ from modelgraft.evaluation.intervals import Array
 from modelgraft.language.adapters import attach_lora
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.local import ChoiceJudge
-from modelgraft.methods.judge.judging import Asking
+from modelgraft.methods.judge.judging.judgments import Asking
 from modelgraft.methods.judge.method.readout import LabelTrie
 from modelgraft.methods.judge.tuning.halves import (
     LowerStates,

@@ -17,7 +17,7 @@ from modelgraft.core.lazy import need
 from modelgraft.core.markup import read_document
 from modelgraft.core.options import build, flatten
 from modelgraft.methods.judge.config import JudgeOptions
-from modelgraft.methods.judge.judging import Asking
+from modelgraft.methods.judge.judging.judgments import Asking
 from modelgraft.methods.judge.prompts import Hardening, Mode, Template, read_template
 from modelgraft.methods.judge.rubric import Rubric, read_rubric
 

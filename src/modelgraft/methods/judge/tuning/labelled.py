@@ -10,7 +10,7 @@ import numpy as np
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.seeds import rng_seed
 from modelgraft.methods.judge.data import Item
-from modelgraft.methods.judge.judging import TIE
+from modelgraft.methods.judge.judging.judgments import TIE
 
 FEWEST = 5
 

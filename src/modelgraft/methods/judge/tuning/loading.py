@@ -25,7 +25,7 @@ from modelgraft.methods.judge.judges.local import ChoiceJudge
 from modelgraft.methods.judge.judges.overflow import Overflow
 from modelgraft.methods.judge.judges.probe import PairProbe, ProbeJudge, load_probe, save_probe
 from modelgraft.methods.judge.judges.reward import RewardJudge, answer_ids
-from modelgraft.methods.judge.judging import Asking
+from modelgraft.methods.judge.judging.judgments import Asking
 from modelgraft.methods.judge.tuning.folders import (
     JudgeFile,
     Kind,

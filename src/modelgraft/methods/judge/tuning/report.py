@@ -15,7 +15,7 @@ from modelgraft.evaluation.tables import markdown_rows
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Judge
 from modelgraft.methods.judge.judges.local import LikelihoodJudge
-from modelgraft.methods.judge.judging import Asking, pair_judgment
+from modelgraft.methods.judge.judging.judgments import Asking, pair_judgment
 from modelgraft.methods.judge.probes.measured import Measured, share
 from modelgraft.methods.judge.probes.strata import (
     BASELINES,

@@ -19,7 +19,7 @@ from modelgraft.methods.judge.judges.calls import Judge
 from modelgraft.methods.judge.judges.local import ChoiceJudge, LikelihoodJudge
 from modelgraft.methods.judge.judges.probe import ProbeJudge, tune_probe
 from modelgraft.methods.judge.judges.reward import RewardJudge
-from modelgraft.methods.judge.judging import Asking
+from modelgraft.methods.judge.judging.judgments import Asking
 from modelgraft.methods.judge.prompts import read_template
 from modelgraft.methods.judge.rubric import read_rubric
 from modelgraft.methods.judge.tuning.choice import (

@@ -30,7 +30,7 @@ from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.chat import ChatJudge
 from modelgraft.methods.judge.judges.local import ChoiceJudge, Report
 from modelgraft.methods.judge.judges.overflow import room_of
-from modelgraft.methods.judge.judging import Asking
+from modelgraft.methods.judge.judging.judgments import Asking
 from modelgraft.methods.judge.method.slots import exchange_slots
 from modelgraft.methods.judge.tuning.choice import ChoiceOptions, length_sorted
 from modelgraft.methods.judge.tuning.halves import LowerStates, Prompts, UpperHalf

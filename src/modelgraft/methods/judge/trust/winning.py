@@ -11,7 +11,7 @@ from modelgraft.core.errors import InputError
 from modelgraft.core.results import Number
 from modelgraft.evaluation.intervals import Array, Interval, bootstrap_mean
 from modelgraft.methods.judge.data import Item
-from modelgraft.methods.judge.judging import TIE, Judgment
+from modelgraft.methods.judge.judging.judgments import TIE, Judgment
 from modelgraft.methods.judge.method.correction import (
     clustered_prediction_powered_mean,
     prediction_powered_mean,

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from modelgraft.methods.judge.conferring import shipped_talk
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Call, Judge, Verdict
-from modelgraft.methods.judge.judging import Asking, Judgment, compare, pair_judgment
+from modelgraft.methods.judge.judging.judgments import Asking, Judgment, compare, pair_judgment
 from modelgraft.methods.judge.method.slots import exchange_slots
+from modelgraft.methods.judge.panel.conferring import shipped_talk
 
 ORDERS = ((0, 1), (1, 0))
 

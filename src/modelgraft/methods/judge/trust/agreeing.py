@@ -18,8 +18,8 @@ from modelgraft.core.runs import Run
 from modelgraft.evaluation.exact import mcnemar
 from modelgraft.evaluation.intervals import Array, bootstrap_mean, paired_bootstrap
 from modelgraft.methods.judge.config import AgreeConfig
-from modelgraft.methods.judge.exports import read_judgments
-from modelgraft.methods.judge.judging import TIE, Judgment
+from modelgraft.methods.judge.exports.files import read_judgments
+from modelgraft.methods.judge.judging.judgments import TIE, Judgment
 from modelgraft.methods.judge.method.agreement import cohen_kappa, krippendorff_alpha
 from modelgraft.methods.judge.method.annotators import alternative_annotator_test
 from modelgraft.methods.judge.method.coefficients import Coefficient, Labels, bootstrap

@@ -20,12 +20,10 @@ from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
 from modelgraft.evaluation.intervals import Array, wilson
-from modelgraft.methods.judge.calibrating import judge_both_orders
-from modelgraft.methods.judge.calibrator import Fitted, applied, raw_confidence
 from modelgraft.methods.judge.config import CascadeConfig
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Judge, Verdict
-from modelgraft.methods.judge.judging import TIE, Asking, Judgment
+from modelgraft.methods.judge.judging.judgments import TIE, Asking, Judgment
 from modelgraft.methods.judge.method.cascades import (
     Cascade,
     cascade_by_path,
@@ -44,7 +42,9 @@ from modelgraft.methods.judge.summaries import (
     write_judgments,
     write_rows,
 )
-from modelgraft.methods.judge.worth import first_test, fit_map, uncertifiable
+from modelgraft.methods.judge.trust.calibrating import judge_both_orders
+from modelgraft.methods.judge.trust.calibrator import Fitted, applied, raw_confidence
+from modelgraft.methods.judge.trust.worth import first_test, fit_map, uncertifiable
 
 FEWEST_LABELS = 40
 _TO_FIT = 0.4  # of the labelled items, for the maps

@@ -18,23 +18,16 @@ from modelgraft.core.files import read_json, write_json
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.evaluation.intervals import Array, bootstrap_mean
-from modelgraft.methods.judge.calibrator import (
-    Identity,
-    StoredCalibrator,
-    identity_of,
-    read_identity,
-    save_calibrator,
-)
 from modelgraft.methods.judge.config import CalibrateConfig
 from modelgraft.methods.judge.data import Candidate, Item
-from modelgraft.methods.judge.exemplars import with_examples, without_examples
 from modelgraft.methods.judge.judges.calls import Judge, Verdict
 from modelgraft.methods.judge.judges.recorded import (
     IDENTITY,
     RecordedJudge,
     recorded_options,
 )
-from modelgraft.methods.judge.judging import (
+from modelgraft.methods.judge.judging.exemplars import with_examples, without_examples
+from modelgraft.methods.judge.judging.judgments import (
     TIE,
     Asking,
     Judgment,
@@ -56,9 +49,16 @@ from modelgraft.methods.judge.summaries import (
     unanswered,
     write_judgments,
 )
-from modelgraft.methods.judge.winning import win_rates
-from modelgraft.methods.judge.worth import Worth
-from modelgraft.methods.judge.worth_plots import reliability_plot, risk_plot
+from modelgraft.methods.judge.trust.calibrator import (
+    Identity,
+    StoredCalibrator,
+    identity_of,
+    read_identity,
+    save_calibrator,
+)
+from modelgraft.methods.judge.trust.winning import win_rates
+from modelgraft.methods.judge.trust.worth import Worth
+from modelgraft.methods.judge.trust.worth_plots import reliability_plot, risk_plot
 
 FEWEST_LABELS = 10
 _ROUNDING = 1e-9

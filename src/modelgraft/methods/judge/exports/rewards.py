@@ -17,7 +17,7 @@ from modelgraft.core.runs import open_run
 from modelgraft.methods.judge.config import ScoreConfig
 from modelgraft.methods.judge.data import Candidate, Item
 from modelgraft.methods.judge.judges.calls import Judge
-from modelgraft.methods.judge.judging import Asking, Reading, score
+from modelgraft.methods.judge.judging.judgments import Asking, Reading, score
 from modelgraft.methods.judge.method.pointwise import Pooling
 from modelgraft.methods.judge.opening import asking_of, open_judge, store_of
 

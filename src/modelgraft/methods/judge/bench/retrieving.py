@@ -16,7 +16,7 @@ from modelgraft.core.results import Number
 from modelgraft.core.runs import Run
 from modelgraft.evaluation.intervals import bootstrap_mean
 from modelgraft.methods.judge.data import Candidate, Item
-from modelgraft.methods.judge.judging import Judgment
+from modelgraft.methods.judge.judging.judgments import Judgment
 from modelgraft.methods.judge.method.retrieval import ndcg, reciprocal_rank
 
 RELEVANCE = "relevance"

@@ -12,7 +12,7 @@ from modelgraft.core.errors import ConfigError
 from modelgraft.methods.judge.config import Ranker, Swap
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Judge, Verdict
-from modelgraft.methods.judge.judging import TIE, Asking, Judgment, compare
+from modelgraft.methods.judge.judging.judgments import TIE, Asking, Judgment, compare
 from modelgraft.methods.judge.method.sorting import (
     Pair,
     all_pairs,

@@ -26,10 +26,10 @@ from modelgraft.methods.judge.bench.files import read_records
 from modelgraft.methods.judge.bench.mt_bench import QUESTION, TURN
 from modelgraft.methods.judge.bench.orders import UNREAD, Orders
 from modelgraft.methods.judge.data import Item
+from modelgraft.methods.judge.exports.preferences import Preference, margin_of
 from modelgraft.methods.judge.extract import Status
 from modelgraft.methods.judge.judges.calls import Verdict
-from modelgraft.methods.judge.judging import TIE, Judgment
-from modelgraft.methods.judge.preferences import Preference, margin_of
+from modelgraft.methods.judge.judging.judgments import TIE, Judgment
 
 _ROLES = dict.fromkeys(("chosen", "rejected", "completion"), "assistant") | {"prompt": "user"}
 _GAMES = (

@@ -9,7 +9,7 @@ import numpy as np
 
 from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.methods.judge.data import Item
-from modelgraft.methods.judge.judging import TIE, Judgment
+from modelgraft.methods.judge.judging.judgments import TIE, Judgment
 
 
 @dataclass(frozen=True)

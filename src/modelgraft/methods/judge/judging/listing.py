@@ -16,7 +16,8 @@ import numpy as np
 from modelgraft.methods.judge.config import ListRanker
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Judge, Verdict
-from modelgraft.methods.judge.judging import Asking
+from modelgraft.methods.judge.judging.judgments import Asking
+from modelgraft.methods.judge.judging.ranking import Ranked, driven
 from modelgraft.methods.judge.method.windows import (
     Group,
     heap_top_of_sets,
@@ -24,7 +25,6 @@ from modelgraft.methods.judge.method.windows import (
     shuffled_rankings,
     sliding_windows,
 )
-from modelgraft.methods.judge.ranking import Ranked, driven
 
 SET_SIZE = 4  # a node of the heap and its children
 

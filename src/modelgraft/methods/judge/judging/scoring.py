@@ -12,9 +12,9 @@ import numpy as np
 from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.core.markup import read_document
 from modelgraft.methods.judge.data import Item
-from modelgraft.methods.judge.drafts import Ask, checklists, claim_items, claims
 from modelgraft.methods.judge.judges.calls import Call, Judge, Verdict
-from modelgraft.methods.judge.judging import (
+from modelgraft.methods.judge.judging.drafts import Ask, checklists, claim_items, claims
+from modelgraft.methods.judge.judging.judgments import (
     Asking,
     Judgment,
     Reading,

@@ -13,7 +13,7 @@ from dataclasses import replace
 from modelgraft.core.errors import ConfigError
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Call, Judge, Verdict
-from modelgraft.methods.judge.judging import Asking, Judgment, compare, pair_judgment
+from modelgraft.methods.judge.judging.judgments import Asking, Judgment, compare, pair_judgment
 from modelgraft.methods.judge.method.alignment import split_alike, split_evenly
 from modelgraft.methods.judge.prompts import Template, read_template
 

@@ -19,7 +19,7 @@ from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
 from modelgraft.methods.judge.config import ExampleOptions, OnError
 from modelgraft.methods.judge.data import Item, read_items
-from modelgraft.methods.judge.judging import TIE, Asking
+from modelgraft.methods.judge.judging.judgments import TIE, Asking
 
 Sets = tuple[tuple[Item, ...], ...]
 

@@ -19,9 +19,9 @@ from scipy.special import expit
 from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.core.files import read_json, sha256_file, write_json
 from modelgraft.methods.judge.config import JudgeOptions
-from modelgraft.methods.judge.exemplars import examples_key
 from modelgraft.methods.judge.judges.calls import Judge
-from modelgraft.methods.judge.judging import TIE, Asking, Judgment
+from modelgraft.methods.judge.judging.exemplars import examples_key
+from modelgraft.methods.judge.judging.judgments import TIE, Asking, Judgment
 from modelgraft.methods.judge.method.calibration import Calibrator as Map
 from modelgraft.methods.judge.method.calibration import OddsMap
 from modelgraft.methods.judge.method.guarantees import Status

@@ -13,7 +13,7 @@ from modelgraft.core.runs import Run
 from modelgraft.evaluation.intervals import Array
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Judge, Verdict
-from modelgraft.methods.judge.judging import Asking, Judgment, compare, pair_judgment
+from modelgraft.methods.judge.judging.judgments import Asking, Judgment, compare, pair_judgment
 from modelgraft.methods.judge.probes import measures
 from modelgraft.methods.judge.probes.attack_measures import attack_success
 from modelgraft.methods.judge.probes.attacks import attacked_slots

@@ -16,7 +16,6 @@ from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.evaluation.report.formats import Cell, Table
-from modelgraft.methods.judge import judging
 from modelgraft.methods.judge.bench.alpaca_eval import PREFERENCE
 from modelgraft.methods.judge.bench.fields import GIVEN, ORDERS
 from modelgraft.methods.judge.bench.formats import BENCHES, Bench, Judged
@@ -31,7 +30,8 @@ from modelgraft.methods.judge.bench.summ_eval import RECORDED
 from modelgraft.methods.judge.config import BenchConfig
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Judge, Verdict
-from modelgraft.methods.judge.judging import TIE, Asking, Judgment, pair_judgment
+from modelgraft.methods.judge.judging import judgments as judging
+from modelgraft.methods.judge.judging.judgments import TIE, Asking, Judgment, pair_judgment
 from modelgraft.methods.judge.method.benchmarks import Pair
 from modelgraft.methods.judge.opening import (
     asker_of,

@@ -9,9 +9,8 @@ import numpy as np
 
 from modelgraft.core.results import Number
 from modelgraft.evaluation.intervals import Array, wilson
-from modelgraft.methods.judge.calibrator import GRID, Fitted, raw_confidence
 from modelgraft.methods.judge.config import CalibrateConfig, CalibratorName
-from modelgraft.methods.judge.judging import TIE, Judgment
+from modelgraft.methods.judge.judging.judgments import TIE, Judgment
 from modelgraft.methods.judge.method.calibration import CALIBRATORS, Method, cross_fitted
 from modelgraft.methods.judge.method.guarantees import (
     DEFAULT_AT_LEAST,
@@ -21,6 +20,7 @@ from modelgraft.methods.judge.method.guarantees import (
 )
 from modelgraft.methods.judge.method.reliability import negative_log_likelihood, reliability
 from modelgraft.methods.judge.summaries import percent
+from modelgraft.methods.judge.trust.calibrator import GRID, Fitted, raw_confidence
 
 # A map needs this many verdicts of either kind, so that every fold holds some.
 FEWEST_OF_A_KIND = 10

@@ -17,19 +17,12 @@ from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.evaluation.intervals import paired_bootstrap, wilson
 from modelgraft.evaluation.report import Turn, save_trace
-from modelgraft.methods.judge import judging
-from modelgraft.methods.judge.conferring import (
-    Debate,
-    Discussion,
-    Talk,
-    Verification,
-    shipped_roles,
-)
 from modelgraft.methods.judge.config import PanelConfig
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Judge, Verdict
 from modelgraft.methods.judge.judges.chat import ChatJudge
-from modelgraft.methods.judge.judging import TIE, Asking, Judgment
+from modelgraft.methods.judge.judging import judgments as judging
+from modelgraft.methods.judge.judging.judgments import TIE, Asking, Judgment
 from modelgraft.methods.judge.method.agreement import cohen_kappa, krippendorff_alpha
 from modelgraft.methods.judge.method.coefficients import bootstrap
 from modelgraft.methods.judge.method.panels import Pooling, panel_worth
@@ -39,7 +32,14 @@ from modelgraft.methods.judge.opening import (
     open_judges,
     store_of,
 )
-from modelgraft.methods.judge.pooling import PairPool, fit_model, pool_pairs, pool_points
+from modelgraft.methods.judge.panel.conferring import (
+    Debate,
+    Discussion,
+    Talk,
+    Verification,
+    shipped_roles,
+)
+from modelgraft.methods.judge.panel.pooling import PairPool, fit_model, pool_pairs, pool_points
 from modelgraft.methods.judge.summaries import (
     agreement_numbers,
     failure_numbers,

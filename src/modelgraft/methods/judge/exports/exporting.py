@@ -10,7 +10,7 @@ from modelgraft.core.runs import Run
 from modelgraft.evaluation.intervals import wilson
 from modelgraft.methods.judge.config import ExportOptions
 from modelgraft.methods.judge.data import Item
-from modelgraft.methods.judge.exports import (
+from modelgraft.methods.judge.exports.files import (
     write_alpaca_eval,
     write_best_of_n,
     write_csv,
@@ -18,9 +18,9 @@ from modelgraft.methods.judge.exports import (
     write_kto,
     write_reward,
 )
-from modelgraft.methods.judge.judging import Judgment
-from modelgraft.methods.judge.preferences import Preference, keep_margins, preferences
-from modelgraft.methods.judge.ranking import Ranked
+from modelgraft.methods.judge.exports.preferences import Preference, keep_margins, preferences
+from modelgraft.methods.judge.judging.judgments import Judgment
+from modelgraft.methods.judge.judging.ranking import Ranked
 from modelgraft.methods.judge.summaries import percent
 
 _TRAINING = {

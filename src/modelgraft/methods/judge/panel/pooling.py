@@ -15,7 +15,7 @@ import numpy as np
 from modelgraft.evaluation.intervals import Array
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Verdict
-from modelgraft.methods.judge.judging import TIE, Judgment, point_judgment
+from modelgraft.methods.judge.judging.judgments import TIE, Judgment, point_judgment
 from modelgraft.methods.judge.method.dawid_skene import DawidSkene, dawid_skene
 from modelgraft.methods.judge.method.panels import (
     Pooling,

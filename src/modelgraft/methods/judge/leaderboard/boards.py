@@ -21,12 +21,12 @@ from modelgraft.core.seeds import rng_seed
 from modelgraft.evaluation.intervals import Interval
 from modelgraft.evaluation.report.formats import Cell, Table
 from modelgraft.evaluation.report.plots import Axis, Plot, Series
-from modelgraft.methods.judge import judging
 from modelgraft.methods.judge.bench.guessing import first_row
 from modelgraft.methods.judge.config import LeaderboardConfig
 from modelgraft.methods.judge.data import Candidate, Item, read_items
 from modelgraft.methods.judge.judges.calls import Verdict
-from modelgraft.methods.judge.judging import Judgment
+from modelgraft.methods.judge.judging import judgments as judging
+from modelgraft.methods.judge.judging.judgments import Judgment
 from modelgraft.methods.judge.leaderboard.fought import (
     GENERATOR,
     Fought,

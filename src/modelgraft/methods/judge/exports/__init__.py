@@ -1,0 +1,1 @@
+"""Judgments as files that others read, and as rewards."""

@@ -1,0 +1,1 @@
+"""From items to judgments: pairs, points, lists and rankings."""

@@ -1,0 +1,1 @@
+"""Several judges: votes, and talks before them."""
