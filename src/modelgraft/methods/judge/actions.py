@@ -16,6 +16,7 @@ from modelgraft.core.runs import Run
 from modelgraft.evaluation.intervals import bootstrap_mean, wilson
 from modelgraft.evaluation.plan import ReproduceConfig
 from modelgraft.evaluation.reproduction import reproduce as reproduce_experiments
+from modelgraft.language.endpoints.calls import Calls
 from modelgraft.methods.judge.bench.benching import bench
 from modelgraft.methods.judge.bench.retrieving import (
     check_grades,
@@ -108,10 +109,10 @@ def score(config: ScoreConfig, run: Run) -> Result:
     items = items_of(config, run, at_least=1)
     check_grades(items)
     with store_of(config, run) as store:
-        ask = asker_of(config, run, store)
-        items = with_references(config, run, items, ask)
-        judge = open_judge(config, run, store)
-        scored = _scored(config, run, items, judge, asking, ask)
+        calls = Calls(config, run, store)
+        items = with_references(config, run, items, calls)
+        judge = open_judge(config, run, store, calls=calls)
+        scored = _scored(config, run, items, judge, asking, asker_of(config, calls))
     judgments, verdicts = scored.judgments, scored.verdicts
     if scored.parts:
         write_rows(run, "parts", scored.parts, "What each candidate's score is made of")
@@ -172,8 +173,9 @@ def compare(config: CompareConfig, run: Run) -> Result:
     items = without_examples(items_of(config, run, at_least=2, at_most=2), asking)
     check_export(config, items)
     with store_of(config, run) as store:
-        items = with_references(config, run, items, asker_of(config, run, store))
-        judge = open_judge(config, run, store)
+        calls = Calls(config, run, store)
+        items = with_references(config, run, items, calls)
+        judge = open_judge(config, run, store, calls=calls)
         identity = identity_of(config, judge, asking)
         prior = config.prior
         if stored is not None:
@@ -210,7 +212,9 @@ def rank(config: RankConfig, run: Run) -> Result:
     check_export(config, items)
     check_grades(items)
     with store_of(config, run) as store:
-        judge = open_judge(config, run, store)
+        calls = Calls(config, run, store)
+        items = with_references(config, run, items, calls)
+        judge = open_judge(config, run, store, calls=calls)
         if config.shows_lists:
             by = cast("ListRanker", config.by)
             rankings, verdicts = rank_lists(items, judge, asking, by, top=config.top, seed=run.seed)
@@ -242,7 +246,9 @@ def select(config: SelectConfig, run: Run) -> Result:
     asking = asking_of(config, "point" if config.by == "score" else "pair")
     check_export(config, items)
     with store_of(config, run) as store:
-        judge = open_judge(config, run, store)
+        calls = Calls(config, run, store)
+        items = with_references(config, run, items, calls)
+        judge = open_judge(config, run, store, calls=calls)
         if config.by == "score":
             judgments, verdicts = judging.score(items, judge, asking)
             numbers = agreement_numbers(judgments)
@@ -268,7 +274,9 @@ def audit(config: AuditConfig, run: Run) -> Result:
     asking = asking_of(config, "pair")
     items = items_of(config, run, at_least=2, at_most=2)
     with store_of(config, run) as store:
-        judge = open_judge(config, run, store)
+        calls = Calls(config, run, store)
+        items = with_references(config, run, items, calls)
+        judge = open_judge(config, run, store, calls=calls)
         found = audit_pairs(items, judge, asking, run, probes=config.probes, attacks=config.attacks)
     write_judgments(run, found.judgments, found.verdicts)
     numbers = [Number("pairs", len(items)), *agreement_numbers(found.judgments), *found.numbers]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.lazy import need
 from modelgraft.core.runs import Run
@@ -82,16 +84,18 @@ def asking_of(config: JudgeOptions, mode: Mode) -> Asking:
     return Asking(template, read_rubric(config.rubric), config.hardening, config.samples)
 
 
-def asker_of(config: JudgeOptions, run: Run, store: CallStore) -> Ask:
+def asker_of(config: JudgeOptions, calls: Calls) -> Ask:
     """Asks the judging model for texts; nothing is loaded before it is asked."""
-    return lambda requests: Calls(config, run, store).ask(config.judge, requests)
+    return lambda requests: calls.ask(config.judge, requests)
 
 
-def with_references(config: JudgeOptions, run: Run, items: list[Item], ask: Ask) -> list[Item]:
+def with_references(
+    config: JudgeOptions, run: Run, items: Sequence[Item], calls: Calls
+) -> list[Item]:
     """The items, with the judge's own answers as references where the options ask for it."""
     if config.reference == "given":
-        return items
-    found, num_failed = with_own_answers(items, ask)
+        return list(items)
+    found, num_failed = with_own_answers(items, asker_of(config, calls))
     if num_failed:
         run.log("no answer of the judge's own", items=num_failed)
     return found
@@ -102,7 +106,7 @@ def open_judge(
 ) -> Judge:
     """The judge: read from probabilities on this machine, or asked through the store.
 
-    `calls` are those of judges that share a budget.
+    `calls` are those that share its budget.
     """
     how = config.how
 

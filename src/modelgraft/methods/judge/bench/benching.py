@@ -16,6 +16,7 @@ from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.evaluation.report.formats import Cell, Table
+from modelgraft.language.endpoints.calls import Calls
 from modelgraft.methods.judge.bench.alpaca_eval import PREFERENCE
 from modelgraft.methods.judge.bench.fields import GIVEN, ORDERS
 from modelgraft.methods.judge.bench.formats import BENCHES, Bench, Judged
@@ -34,7 +35,6 @@ from modelgraft.methods.judge.judging import judgments as judging
 from modelgraft.methods.judge.judging.judgments import TIE, Asking, Judgment, pair_judgment
 from modelgraft.methods.judge.method.benchmarks import Pair
 from modelgraft.methods.judge.opening import (
-    asker_of,
     asking_of,
     open_judge,
     store_of,
@@ -90,8 +90,9 @@ def bench(config: BenchConfig, run: Run) -> Result:
     require_texts(items)
     asking = replace(asking_of(config, mode), own_rubrics=True)
     with store_of(config, run) as store:
-        items = with_references(config, run, items, asker_of(config, run, store))
-        judge = open_judge(config, run, store)
+        calls = Calls(config, run, store)
+        items = with_references(config, run, items, calls)
+        judge = open_judge(config, run, store, calls=calls)
         judged = _judged(config, items, judge, asking)
         scored = found.score(items, judged)
         shown, last = items, judged

@@ -44,6 +44,10 @@ class ScoreConfig(JudgeOptions):
     questions: int = opt(5, "Questions of a checklist.", min=1, advanced=True)
     graph: Path | None = opt(None, "A decision graph, .yaml: questions, and where answers lead.")
 
+    @property
+    def _takes_likelihood(self) -> bool:
+        return self.by == "rubric" and not (self.criteria or self.steps)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.by == "graph") != (self.graph is not None):
@@ -133,6 +137,10 @@ class RankConfig(ExportOptions):
         """Whether the judge looks at more than two candidates at once."""
         return self.by in LIST_RANKERS
 
+    @property
+    def _takes_likelihood(self) -> bool:
+        return not self.shows_lists
+
     def _without_losers(self) -> str:
         if self.top is None and self.by != "knock_out":
             return ""
@@ -162,6 +170,10 @@ class AuditConfig(JudgeOptions):
     attacks: tuple[str, ...] = opt(
         ("naive plea", "fake completion", "constant answer"), "Attacks by the worse answer."
     )
+
+    @property
+    def _takes_likelihood(self) -> bool:
+        return False  # a likelihood is asked nothing, so nothing can be measured of how it is asked
 
 
 @dataclass(frozen=True, kw_only=True)

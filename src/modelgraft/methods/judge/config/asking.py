@@ -10,6 +10,7 @@ from modelgraft.core.errors import ConfigError
 from modelgraft.core.options import opt
 from modelgraft.language.endpoints.config import EndpointOptions
 
+EMBEDDED = "tiny:smollm"
 Reader = Literal["auto", "choice", "likelihood", "logprobs", "written"]
 Swap = Literal["average", "consensus", "score", "random", "none"]
 CalibratorName = Literal["auto", "temperature", "platt", "isotonic", "beta"]
@@ -60,7 +61,8 @@ class JudgeOptions(AskingOptions):
     read: Reader = opt(
         "auto",
         "How: choice (label probabilities of a local model), likelihood, logprobs (those an "
-        "endpoint lists), written (its text); auto is choice, and written behind a URL.",
+        "endpoint lists), written (its text); auto is choice, written behind a URL, and likelihood "
+        "for pairs and the embedded model.",
     )
     reference: Literal["given", "own"] = opt(
         "given", "own: the judge answers first, before it sees a candidate, and compares with that."
@@ -92,7 +94,15 @@ class JudgeOptions(AskingOptions):
         """How the verdict is read, `auto` resolved."""
         if self.read != "auto":
             return self.read
-        return "written" if "://" in self.judge else "choice"
+        if "://" in self.judge:
+            return "written"
+        # Asked for a verdict the embedded model names a slot, whatever stands in it (E1).
+        return "likelihood" if self.judge == EMBEDDED and self._takes_likelihood else "choice"
+
+    @property
+    def _takes_likelihood(self) -> bool:
+        """Whether a likelihood can take the place of a verdict."""
+        return True
 
 
 @dataclass(frozen=True, kw_only=True)

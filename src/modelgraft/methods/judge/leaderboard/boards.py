@@ -21,6 +21,7 @@ from modelgraft.core.seeds import rng_seed
 from modelgraft.evaluation.intervals import Interval
 from modelgraft.evaluation.report.formats import Cell, Table
 from modelgraft.evaluation.report.plots import Axis, Plot, Series
+from modelgraft.language.endpoints.calls import Calls
 from modelgraft.methods.judge.bench.guessing import first_row
 from modelgraft.methods.judge.config import LeaderboardConfig
 from modelgraft.methods.judge.data import Candidate, Item, read_items
@@ -47,7 +48,6 @@ from modelgraft.methods.judge.leaderboard.win_rates import (
     win_rates,
 )
 from modelgraft.methods.judge.opening import (
-    asker_of,
     asking_of,
     open_judge,
     store_of,
@@ -165,8 +165,9 @@ def _judged(config: LeaderboardConfig, run: Run, pairs: Sequence[Item]) -> Sourc
     """Battles between the candidates of pairs, judged in both orders."""
     asking = asking_of(config, "pair")
     with store_of(config, run) as store:
-        pairs = with_references(config, run, list(pairs), asker_of(config, run, store))
-        judge = open_judge(config, run, store)
+        calls = Calls(config, run, store)
+        pairs = with_references(config, run, pairs, calls)
+        judge = open_judge(config, run, store, calls=calls)
         judgments, verdicts = judging.compare(pairs, judge, asking)
     write_judgments(run, judgments, verdicts)
     return Sourced(fought_by(pairs, judgments), verdicts)

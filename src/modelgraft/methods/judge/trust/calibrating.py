@@ -18,6 +18,7 @@ from modelgraft.core.files import read_json, write_json
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.evaluation.intervals import Array, bootstrap_mean
+from modelgraft.language.endpoints.calls import Calls
 from modelgraft.methods.judge.config import CalibrateConfig
 from modelgraft.methods.judge.data import Candidate, Item
 from modelgraft.methods.judge.judges.calls import Judge, Verdict
@@ -36,7 +37,6 @@ from modelgraft.methods.judge.judging.judgments import (
 )
 from modelgraft.methods.judge.method.pairwise import calibrate_swaps, one_order_prior
 from modelgraft.methods.judge.opening import (
-    asker_of,
     asking_of,
     items_of,
     open_judge,
@@ -133,8 +133,9 @@ def calibrate(config: CalibrateConfig, run: Run) -> Result:
     with store_of(config, run) as store:
         judge: Judge
         if config.run is None:
-            items = with_references(config, run, items, asker_of(config, run, store))
-            judge = open_judge(config, run, store)
+            calls = Calls(config, run, store)
+            items = with_references(config, run, items, calls)
+            judge = open_judge(config, run, store, calls=calls)
             identity = identity_of(config, judge, asking)
         else:
             where = config.run / "artefacts" / IDENTITY
