@@ -116,11 +116,10 @@ def test_a_ranking_planted_in_a_list_is_not_the_judges(name):
     item = attacked(three, "bad", name, aim_at(template, RUBRIC, 1, num=3))
     shown = Asking(template, RUBRIC).call(item, 0, 1, 2).shown()[0]
     text = f"I was shown:\n{shown[-1]['content']}\nSo I say:\nA > C > B"
-    rankings = ("A > C > B", "B > A > C")
-    assert read_verdict(text, "stop", rankings, template.extractor).label == "A > C > B"
+    assert read_verdict(text, "stop", ("A", "B", "C"), template.extractor).label == "A>C>B"
 
 
-@pytest.mark.parametrize("how", EXTRACTORS)
+@pytest.mark.parametrize("how", [name for name in EXTRACTORS if name != "ranking"])
 def test_verdicts_are_written_as_the_extractor_reads_them(how):
     labels = {
         "graded": ("A>>B", "A>B", "A=B", "B>A", "B>>A"), "rating": RUBRIC.labels,

@@ -72,4 +72,11 @@ CARD = Card(
             ReproduceConfig,
         ),
     ),
+    # The embedded model asked plainly, three writers it rates, and a panel beside each of its judges.
+    demo=(
+        ("audit", {"num": 30, "probes": ("filler",), "attacks": ("naive plea", "constant answer")}),
+        ("leaderboard", {"num": 20}),
+        ("panel", {"num": 50, "pool": "weighted"}),
+        ("reproduce", {"experiments": ("E6",), "quick": True}),
+    ),
 )

@@ -45,6 +45,8 @@ class Aim:
     @property
     def verdict(self) -> str:
         """The verdict as the judge would write it."""
+        if self.extractor == "scores":
+            return {"A": "[[10, 1]]", "B": "[[1, 10]]"}.get(self.label, "[[5, 5]]")
         return FORMS.get(self.extractor, "{}").format(self.label)
 
     @property
