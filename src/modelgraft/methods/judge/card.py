@@ -30,6 +30,9 @@ def _action(name: str, help: str, config: type, *, estimate: bool = False) -> Ac
     return Action(name, help, config, f"{_ACTIONS}:{name}", estimate=told)
 
 
+# A short prompt, which a small model reads quickly.
+_PLAINLY = {"template": "plain_pair", "hardening": "none"}
+
 CARD = Card(
     id="judge",
     title="LLM-as-a-judge",
@@ -72,11 +75,19 @@ CARD = Card(
             ReproduceConfig,
         ),
     ),
-    # The embedded model asked plainly, three writers it rates, and a panel beside each of its judges.
+    # The embedded model asked plainly, three writers it rates, a panel beside each of its judges.
     demo=(
-        ("audit", {"num": 30, "probes": ("filler",), "attacks": ("naive plea", "constant answer")}),
+        (
+            "audit",
+            {
+                "num": 30,
+                **_PLAINLY,
+                "probes": ("filler",),
+                "attacks": ("naive plea",),
+            },
+        ),
         ("leaderboard", {"num": 20}),
-        ("panel", {"num": 50, "pool": "weighted"}),
+        ("panel", {"num": 40, **_PLAINLY, "pool": "weighted"}),
         ("reproduce", {"experiments": ("E6",), "quick": True}),
     ),
 )
