@@ -215,3 +215,13 @@ def test_a_log_that_cannot_grow_ends_the_run_in_words_and_keeps_its_lines(
     lines = (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines[:-1]] == list(range(len(lines) - 1))
     assert state(tmp_path / "r") == "failed"
+
+
+def test_rows_that_were_left_out_are_counted_in_the_result(tmp_path):
+    with open_run(tmp_path / "run", seed=0) as run:
+        run.reject("rows.jsonl", 3, "x", "no text")
+        run.reject("rows.jsonl", 5, "y", "no text")
+        result = run.finish(Result((Number("rows", 7),)))
+    assert [(one.name, one.value) for one in result.numbers] == [("rows", 7), ("rows left out", 2)]
+    with open_run(tmp_path / "other", seed=0) as run:
+        assert run.finish(Result()).numbers == ()

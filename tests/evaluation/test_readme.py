@@ -159,3 +159,11 @@ def test_a_block_is_closed_by_the_marker_of_its_own_kind(readme, records):
     readme.write_text("<!-- verdicts:judge -->\n<!-- /reproduction -->\n")
     with pytest.raises(InputError, match=r":1: this block is not closed; add .*/verdicts"):
         update_readme(readme, records)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "told"), [((0, 1, 2, 3, 7, 9, 10), "0-3, 7, 9, 10"), ((5,), "5"), ((), "none")]
+)
+def test_seeds_in_a_row_are_told_by_their_ends(tmp_path, seeds, told):
+    write_record(tmp_path, record(seeds=seeds))
+    assert f"Seeds {told};" in reproduction_table(tmp_path / "star_attention")

@@ -46,7 +46,7 @@ from modelgraft.core.files import (
     write_json,
 )
 from modelgraft.core.provenance import commit, versions
-from modelgraft.core.results import Artefact, Kind, Result
+from modelgraft.core.results import Artefact, Kind, Number, Result
 from modelgraft.core.settings import Settings
 from modelgraft.core.stopping import Stopping
 
@@ -302,14 +302,16 @@ class Run:
     def finish(self, result: Result) -> Result:
         """Write `result.json` with every artefact's hash, and close the state.
 
-        Artefacts added to the run come first; the stored result is returned.
+        Artefacts added to the run come first, rows that were left out are counted last; the stored
+        result is returned.
         """
         listed = {artefact.path: artefact for artefact in (*self._artefacts, *result.artefacts)}
         hashed = tuple(
             replace(artefact, sha256=sha256_file(self.folder / path))
             for path, artefact in listed.items()
         )
-        stored = replace(result, artefacts=hashed)
+        left_out = [Number("rows left out", len(self._rejected))] if self._rejected else []
+        stored = replace(result, numbers=(*result.numbers, *left_out), artefacts=hashed)
         write_json(self.folder / "result.json", stored.as_dict())
         self._write_state("partial" if result.partial else "done")
         self.log("finished", partial=result.partial)

@@ -12,6 +12,7 @@ A block `verdicts:star_attention` holds the claims and verdicts alone.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from modelgraft.core.errors import InputError
@@ -118,10 +119,22 @@ def _natural(path: Path) -> list[tuple[str, int]]:
 
 def _provenance(record: Record) -> str:
     machine = record.machine
-    seeds = ", ".join(map(str, record.seeds)) or "none"
+    seeds = _spans(record.seeds) or "none"
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     return (
         f"Verdict: {record.verdict}. Seeds {seeds}; {format_value(record.wall_s)} s on "
         f"{machine['cores']} cores ({machine['processor']}, {machine['memory_gb']} GB); "
         f"{versions}; commit {record.commit}; {record.date[:10]}."
     )
+
+
+def _spans(seeds: Sequence[int]) -> str:
+    """Numbers with runs of three or more as their ends: 0-99, 200."""
+    spans: list[list[int]] = []
+    for seed in seeds:
+        if spans and seed == spans[-1][-1] + 1:
+            spans[-1].append(seed)
+        else:
+            spans.append([seed])
+    parts = [[f"{one[0]}-{one[-1]}"] if len(one) > 2 else map(str, one) for one in spans]
+    return ", ".join(text for part in parts for text in part)

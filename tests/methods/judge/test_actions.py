@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from modelgraft.language.endpoints.exchange import Reply, Request
 from modelgraft.language.endpoints.scripted import ScriptedServer
 from modelgraft.methods.judge.actions import compare, rank, score, select
 from modelgraft.methods.judge.config import CompareConfig, RankConfig, ScoreConfig, SelectConfig
+from modelgraft.methods.judge.judging.judgments import Judgment
+from modelgraft.methods.judge.opening import world_of
+from modelgraft.methods.judge.summaries import agreement_numbers
 
 
 def longer_wins(request: Request) -> Reply:
@@ -104,7 +108,7 @@ def lists(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("by", ["all_pairs", "merge_sort", "beam", "active", "sliding"])
 def test_candidates_are_ranked_by_every_way_to_compare(tmp_path, lists, by):
     with ScriptedServer(longer_wins) as server:
-        config = RankConfig(items=lists, judge=f"{server.url}#judge", by=by, budget=None)
+        config = RankConfig(items=lists, judge=f"{server.url}#judge", by=by, comparisons=None)
         with open_run(tmp_path / "run", seed=0) as run:
             result = run.finish(rank(config, run))
     rows = (tmp_path / "run" / "artefacts" / "rankings.jsonl").read_text().splitlines()
@@ -127,9 +131,87 @@ def test_the_best_candidate_is_kept(tmp_path, lists, by):
     assert [json.loads(row)["text"] for row in rows] == ["x" * 12] * 2
 
 
+def says(text: str) -> Any:
+    return lambda request: Reply(text=text, finish_reason="stop")
+
+
+def rows_of(folder: Path, name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "artefacts" / name).read_text().splitlines()]
+
+
+@pytest.mark.parametrize("text", ["I would rather not say.", "[[C]]"])
+@pytest.mark.parametrize("by", ["knock_out", "all_pairs"])
+def test_what_no_verdict_decides_is_no_winner_no_hit_and_no_training_data(
+    tmp_path, lists, by, text
+):
+    exports = ("dpo", "sft") if by == "all_pairs" else ("sft",)
+    with ScriptedServer(says(text)) as server:
+        config = SelectConfig(items=lists, judge=f"{server.url}#judge", by=by, export=exports)
+        with open_run(tmp_path / "run", seed=0) as run:
+            result = run.finish(select(config, run))
+    assert all(not rows_of(tmp_path / "run", f"{name}.jsonl") for name in ("selected", *exports))
+    assert number(result, "labelled items without a winner") == 2
+    assert "the labelled one comes first" not in {one.name for one in result.numbers}
+
+
+@pytest.mark.parametrize("by", ["all_pairs", "merge_sort", "swiss", "windows", "sets",
+                                "permutations"])  # fmt: skip
+def test_rankings_say_where_nothing_decides_the_first_place(tmp_path, lists, by):
+    with ScriptedServer(says("I would rather not say.")) as server:
+        config = RankConfig(items=lists, judge=f"{server.url}#judge", by=by, export=("dpo",))
+        with open_run(tmp_path / "run", seed=0) as run:
+            result = run.finish(rank(config, run))
+    rows = rows_of(tmp_path / "run", "rankings.jsonl")
+    assert [row["winner"] for row in rows] == [None, None] and len(rows[0]["order"]) == 5
+    assert not rows_of(tmp_path / "run", "dpo.jsonl")
+    assert number(result, "labelled items without a winner") == 2
+
+
+def test_verdicts_of_a_ranking_name_the_candidates_in_the_order_of_their_slots(tmp_path, lists):
+    with ScriptedServer(longer_wins) as server:
+        config = RankConfig(items=lists, judge=f"{server.url}#judge", num=1)
+        with open_run(tmp_path / "run", seed=0) as run:
+            run.finish(rank(config, run))
+    rows = rows_of(tmp_path / "run", "verdicts.jsonl")
+    length = dict(zip("abcde", (3, 9, 1, 12, 6), strict=True))
+    shown = [row["meta"]["candidates"] for row in rows]
+    assert len({tuple(one) for one in shown}) == len(rows) == 20
+    for row, (first, second) in zip(rows, shown, strict=True):
+        assert row["label"] == ("A" if length[first] > length[second] else "B")
+
+
+def test_a_candidate_that_is_alone_is_selected(tmp_path):
+    path = write(tmp_path / "one.jsonl", {"id": "i", "instruction": "q", "candidates": ["x"]})
+    for by in ("score", "knock_out"):
+        with ScriptedServer(longer_wins) as server:
+            config = SelectConfig(items=path, judge=f"{server.url}#judge", by=by)
+            with open_run(tmp_path / by, seed=0) as run:
+                run.finish(select(config, run))
+        assert [row["text"] for row in rows_of(tmp_path / by, "selected.jsonl")] == ["x"]
+
+
+def test_missing_verdicts_are_left_out_of_the_agreement_and_counted_beside_it():
+    kinds = ("a", "b", "tie", None)
+    found = agreement_numbers([Judgment(str(one), "", "a", winner=one) for one in kinds])
+    told = {one.name: one for one in found}
+    assert told["agrees with the label"].n == 3
+    assert told["agrees with the label"].value == pytest.approx(100 / 3)
+    assert told["labelled items without a verdict"].value == 1
+    only = agreement_numbers([Judgment("i", "", "a")])
+    assert [one.name for one in only] == ["labelled items without a verdict"]
+
+
+@pytest.mark.parametrize("num", [1, 2, 13, 20])
+def test_just_so_many_items_of_the_world_are_used_evenly_from_all_categories(num):
+    items = world_of(ScoreConfig(num=num), seed=0)
+    counts = Counter(one.group for one in items)
+    assert len({one.id for one in items}) == num
+    assert len(counts) == min(num, 10) and max(counts.values()) - min(counts.values()) <= 1
+
+
 def test_a_budget_is_for_the_ranker_that_has_one(tmp_path, lists):
     with pytest.raises(ConfigError, match="goes with --by active"), open_run(tmp_path / "r") as run:
-        rank(RankConfig(items=lists, judge="http://127.0.0.1:1/v1#m", budget=9), run)
+        rank(RankConfig(items=lists, judge="http://127.0.0.1:1/v1#m", comparisons=9), run)
 
 
 @pytest.mark.parametrize(

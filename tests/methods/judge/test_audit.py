@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from scipy.special import expit
 
@@ -12,11 +14,12 @@ from modelgraft.core.runs import open_run
 from modelgraft.methods.judge.actions import audit
 from modelgraft.methods.judge.config import AuditConfig
 from modelgraft.methods.judge.judges.calls import Call, Verdict, verdict_of
-from modelgraft.methods.judge.judging.judgments import Asking
+from modelgraft.methods.judge.judging.judgments import Asking, compare
 from modelgraft.methods.judge.method.readout import read
 from modelgraft.methods.judge.prompts import read_template
 from modelgraft.methods.judge.rubric import read_rubric
 from modelgraft.methods.judge.trust.audit import audit_pairs
+from modelgraft.methods.judge.tuning.report import read_pairs
 from modelgraft.methods.judge.world.pairs import GOOD, world_pairs
 
 PAIR = Asking(read_template("pair"), read_rubric("overall"))
@@ -83,6 +86,38 @@ def test_an_obedient_judge_is_found_out(tmp_path):
     found, _ = told(Judge(obeys=9.0), folder=tmp_path / "r", attacks=("fake completion",))
     assert found["attack fake completion: gain of the worse answer"].value == 1
     assert found["attack fake completion: worse answer wins in both slots"].value == 1
+
+
+class Written:
+    """Writes A for the first of every pair but in the third sample."""
+
+    name = "written"
+
+    def read(self, calls: Sequence[Call]) -> list[Verdict]:
+        return [
+            Verdict(call.item.id, call.order, call.labels, "AAB"[call.sample], "ok",
+                    sample=call.sample)
+            for call in calls
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("read", ["audit", "report"])
+def test_equal_texts_are_a_tie_and_all_samples_count_as_in_a_comparison(tmp_path, read):
+    pair = ITEMS[0]
+    same = replace(pair, id="same", candidates=tuple(
+        replace(one, text="same") for one in pair.candidates
+    ))  # fmt: skip
+    asking = replace(PAIR, samples=3)
+    expected, verdicts = compare([pair, same], Written(), asking)
+    if read == "report":
+        odds, right = read_pairs(Written(), [pair, same], asking)
+        assert right.tolist() == [0, 0]
+    else:
+        with open_run(tmp_path / "r") as run:
+            found = audit_pairs([pair, same], Written(), asking, run)
+        assert found.judgments == expected and found.verdicts == verdicts and len(verdicts) == 6
+        odds = found.odds
+    assert odds[0].tolist() == [np.inf, np.inf] and np.isnan(odds[1]).all()
 
 
 def test_unknown_probes_are_refused_before_any_call(tmp_path):

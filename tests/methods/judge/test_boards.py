@@ -376,3 +376,11 @@ def test_the_worlds_contest_has_three_writers_of_known_worth(tmp_path: Path):
     with ScriptedServer(longer_wins) as server:
         found = by_name(run_board(tmp_path / "run", judge=f"{server.url}#length", num=10))
     assert found["prompts"].value == 10 and found["chatty: win rate"].value == 100.0
+
+
+def test_battles_that_all_end_alike_bound_nothing():
+    won = [Fought("a", "b", 1.0, str(one)) for one in range(10)]
+    rated = rate(won, rounds=100)
+    assert np.isnan(rated.low).all() and np.isnan(rated.high).all()
+    assert rated.ranks.tolist() == [[1, 2], [1, 2]]
+    assert any("no bounds there" in one for one in rated.remarks)

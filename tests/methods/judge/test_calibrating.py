@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +27,21 @@ from modelgraft.language.endpoints.exchange import Reply
 from modelgraft.language.endpoints.scripted import ScriptedServer
 from modelgraft.methods.judge.actions import calibrate, compare
 from modelgraft.methods.judge.config import CalibrateConfig, CompareConfig
+from modelgraft.methods.judge.config.asking import ExampleOptions
+from modelgraft.methods.judge.data import Candidate, Item
+from modelgraft.methods.judge.judges.calls import Verdict
+from modelgraft.methods.judge.judges.chat import ChatJudge
 from modelgraft.methods.judge.judges.local import ChoiceJudge
-from modelgraft.methods.judge.judging.judgments import Asking, Judgment
+from modelgraft.methods.judge.judging.judgments import Asking, Judgment, pair_orders
 from modelgraft.methods.judge.method.calibration import CALIBRATORS, OddsMap
+from modelgraft.methods.judge.method.correction import (
+    clustered_prediction_powered_mean,
+    prediction_powered_mean,
+)
 from modelgraft.methods.judge.method.pairwise import calibrate_swaps
 from modelgraft.methods.judge.prompts import read_template
 from modelgraft.methods.judge.rubric import read_rubric
+from modelgraft.methods.judge.trust.calibrating import Pairs, half_the_calls, orders_apart
 from modelgraft.methods.judge.trust.calibrator import (
     GRID,
     Fitted,
@@ -42,7 +52,8 @@ from modelgraft.methods.judge.trust.calibrator import (
     load_calibrator,
     save_calibrator,
 )
-from modelgraft.methods.judge.trust.worth import Worth, first_test
+from modelgraft.methods.judge.trust.winning import win_rates
+from modelgraft.methods.judge.trust.worth import Worth, first_test, one_of_each
 
 CALIBRATOR = Path("artefacts") / "calibrator.json"
 
@@ -75,6 +86,76 @@ def test_what_the_first_slot_gains_is_found_and_taken_back_at_half_the_calls(fit
     assert one.value == number(result, "both orders: agrees with the label").value > one.baseline
 
 
+def pairs_of(gains: Sequence[float], contents: Sequence[float]) -> Pairs:
+    """Pairs labelled for the first candidate whose first slot gains so much, in nats."""
+    items, verdicts = [], []
+    for n, (u, d) in enumerate(zip(gains, contents, strict=True)):
+        item = Item(f"i{n}", f"q {n}", (Candidate("a", f"x {n}"), Candidate("b", f"y {n}")),
+                    label="a")  # fmt: skip
+        items.append(item)
+        verdicts.append({
+            order: [Verdict(item.id, order, ("A", "B", "C"), None, "ok", score=u + sign * d)]
+            for order, sign in (((0, 1), 1), ((1, 0), -1))
+        })  # fmt: skip
+    return Pairs(items, verdicts, 0)
+
+
+def test_the_prior_of_an_item_is_that_of_all_others():
+    """A naive loop; with the prior of all items it would come to something else."""
+    rng = np.random.default_rng(15)
+    gains, contents = rng.normal(1, 3, 8), rng.normal(0.3, 1, 8)
+    pairs = pairs_of(gains, contents)
+
+    def share(priors: Sequence[float]) -> float:
+        won = []
+        for item, u, d, prior in zip(pairs.items, gains, contents, priors, strict=True):
+            [order] = pair_orders(item, "random", seed=0)
+            won.append((u + d > prior) if order == (0, 1) else (u - d < prior))
+        return 100 * float(np.mean(won))
+
+    others = [float(np.delete(gains, n).mean()) for n in range(8)]
+    [found] = half_the_calls(pairs)
+    assert found.value == pytest.approx(share(others)) != share([float(gains.mean())] * 8)
+    assert found.baseline == pytest.approx(share([0.0] * 8))
+
+
+def test_orders_apart_are_measured_on_items_the_map_was_not_fitted_to():
+    rng = np.random.default_rng(0)
+    first, second = rng.uniform(0.02, 0.98, (2, 12))
+    clusters = [f"q{n // 2}" for n in range(12)]
+    found = orders_apart(first, second, clusters, folds=6, seed=0)
+    apart = []
+    for n in range(12):
+        rest = [m for m in range(12) if m // 2 != n // 2]
+        swaps = calibrate_swaps(first[rest], second[rest])
+        apart.append(abs(float(swaps(first[[n]])[0] + swaps(second[[n]])[0]) - 1))
+    assert found == pytest.approx(np.mean(apart))
+    swaps = calibrate_swaps(first, second)
+    assert found > np.abs(swaps(first) + swaps(second) - 1).mean()
+
+
+def test_win_rates_count_clusters_of_one_instruction():
+    rng = np.random.default_rng(0)
+    items, judgments = [], []
+    for n, label in enumerate(np.repeat([*"ab"] * 15, 4).tolist()):
+        item = Item(f"i{n}", f"q {n // 4}", (Candidate("a", "x"), Candidate("b", "y")),
+                    label=label if n < 60 else None)  # fmt: skip
+        winner = label if rng.random() < 0.8 else "ab"[label == "a"]
+        items.append(item)
+        judgments.append(Judgment(item.id, "", item.label, winner=winner))
+    numbers, _ = win_rates(items, judgments)
+    found = next(one for one in numbers if one.name.endswith("PPI++"))
+    f = np.array([float(one.winner == "a") for one in judgments])
+    y = np.array([float(one.label == "a") for one in items[:60]])
+    places = [n // 4 for n in range(120)]
+    expected = clustered_prediction_powered_mean(
+        y, f[:60], f[60:], clusters=places[:60], unlabelled_clusters=places[60:]
+    ).interval
+    assert (found.low, found.high) == pytest.approx((100 * expected.low, 100 * expected.high))
+    alone = prediction_powered_mean(y, f[:60], f[60:]).interval
+    assert found.high - found.low > 110 * (alone.high - alone.low)
+
+
 def test_calibrated_confidences_are_more_believable_than_those_that_are_stated(fitted):
     _, _, _, result, _ = fitted
     for name in ("NLL", "Brier score"):
@@ -104,7 +185,7 @@ def test_an_isotonic_map_is_stored_with_its_knots(tmp_path):
 
 
 def _written(folder: Path, both: Fitted) -> Path:
-    identity = Identity("m", "written", "", "t", "r", "fence", "given", "", 1)
+    identity = Identity("m", "written", "", "t", "r", "fence", "given", "", 1, 0.0)
     path = folder / "calibrator.json"
     save_calibrator(path, StoredCalibrator(identity, 0.5, None, None, both, Fitted(), 9))
     return path
@@ -157,7 +238,7 @@ def test_certified_thresholds_keep_their_promise_over_draws_of_the_labels():
     config = CalibrateConfig(agreement=0.75, confidence=0.9, calibrator="temperature")
     broken, certified = 0, 0
     for _ in range(100):
-        worth = Worth.of("both", draw(rng, 240), config, 0)
+        worth = Worth.of("both", draw(rng, 240), [str(n) for n in range(240)], config, 0)
         threshold = worth.fitted.threshold
         if np.isfinite(threshold):
             # Right in 0.5 + 0.95 x, x uniform from threshold - 1/2 to 0.48.
@@ -166,6 +247,45 @@ def test_certified_thresholds_keep_their_promise_over_draws_of_the_labels():
             certified += 1
     assert certified > 50
     assert broken / 100 <= 0.1 + 2 * math.sqrt(0.1 * 0.9 / 100)
+
+
+@pytest.mark.parametrize(("error", "few", "many"), [(0.12, 0, 17), (0.005, 60, 100)])
+def test_certificates_of_groups_of_items_alike_keep_their_promise(error, few, many):
+    """Where 20 items say one thing, a test that took them for 20 would be broken in 30 %."""
+    rng = np.random.default_rng(0)
+    config = CalibrateConfig(agreement=0.9, confidence=0.9, calibrator="temperature")
+    clusters = [f"g{place // 20}" for place in range(600)]
+    certified = 0
+    for _ in range(100):
+        wrong = np.repeat(rng.random(30) < error, 20)
+        alike = [
+            Judgment(str(n), "", "b" if one else "a", winner="a", probability=0.9)
+            for n, one in enumerate(wrong)
+        ]
+        worth = Worth.of("both", alike, clusters, config, 0)
+        certified += worth.certificate.status == "certified"
+        assert worth.certificate.num == 30 and worth.num == 600
+    assert few <= certified <= many
+    assert any("certified on 30 of 600 labelled items" in one for one in worth.remarks)
+
+
+def test_one_of_each_cluster_is_drawn_by_the_seed_alone():
+    clusters = [f"g{place % 7}" for place in range(40)]
+    drawn = one_of_each(clusters, 0)
+    assert sorted(clusters[place] for place in drawn) == sorted(set(clusters))
+    assert one_of_each(clusters, 0) == drawn != one_of_each(clusters, 1)
+    assert one_of_each([str(n) for n in range(9)], 5) == list(range(9))
+
+
+def test_verdicts_of_one_instruction_have_no_map_rather_than_an_end():
+    for num_groups in (1, 2):
+        clusters = [f"g{n % num_groups}" for n in range(60)]
+        alike = [
+            Judgment(str(n), "", "a" if n % 2 else "b", winner="a", probability=0.9)
+            for n in range(60)
+        ]
+        worth = Worth.of("both", alike, clusters, CalibrateConfig(), 0)
+        assert worth.fitted.map is None and "no map of confidences" in worth.remarks[0]
 
 
 def test_too_few_labels_are_uncertifiable_and_their_number_is_told(tmp_path):
@@ -201,15 +321,27 @@ def test_a_calibrator_makes_the_unsure_abstain_and_the_rest_right_as_promised(fi
     result = run_action(compare, config, folder / swap)
     rows = judgments_of(folder / swap)
     stored = load_calibrator(path)
+    own = stored.both if swap == "average" else stored.one
     for row in rows:
         assert row["abstained"] != ("winner" in row)
         assert row["confidence"] == pytest.approx(max(row["probability"], 1 - row["probability"]))
-        assert (row["confidence"] >= stored.both.confidence(stored.both.threshold) - 1e-9) != row[
-            "abstained"
-        ]
+        assert (row["confidence"] >= own.confidence(own.threshold) - 1e-9) != row["abstained"]
     assert 0 < number(result, "abstained").value < 100
     assert number(result, "agrees with the label").value >= 85
     assert number(result, "verdicts").value == len(rows) * (2 if swap == "average" else 1)
+
+
+def test_both_orders_and_one_have_a_map_and_a_threshold_of_their_own():
+    both, one = (Fitted("some", OddsMap(slope, slope, 0.0), "certified", threshold)
+                 for slope, threshold in ((0.5, 0.7), (0.25, 0.9)))  # fmt: skip
+    identity = Identity("m", "written", "", "t", "r", "fence", "given", "", 1, 0.0)
+    stored = StoredCalibrator(identity, 0.5, None, None, both, one, 9)
+    raw = Judgment("i", "", "a", winner="a", probability=0.8)
+    for swap, odds, abstained in (("average", 2.0, False), ("random", 4**0.25, True),
+                                  ("none", 4**0.25, True)):  # fmt: skip
+        [found] = stored.apply([raw], swap)
+        assert found.confidence == pytest.approx(odds / (1 + odds))
+        assert found.abstained == abstained
 
 
 @pytest.mark.parametrize("swap", ["average", "random"])
@@ -302,6 +434,18 @@ def test_a_local_judge_is_known_by_its_weights_whatever_it_is_called():
         stored.check(templated)
 
 
+def test_a_judge_that_draws_what_it_writes_is_another_at_another_temperature():
+    asking = Asking(read_template("pair_written"), read_rubric("overall"))
+    judge = ChatJudge(lambda requests: [], name="m")
+    cold, warm = (
+        identity_of(CompareConfig(judge="http://h/v1#m", temperature=one), judge, asking)
+        for one in (0.0, 0.7)
+    )
+    stored = StoredCalibrator(cold, 0.0, None, None, Fitted(), Fitted(), 9)
+    with pytest.raises(ConfigError, match=r"temperature 0\.0 there, 0\.7 here"):
+        stored.check(warm)
+
+
 def test_options_that_contradict_a_calibrator_are_refused():
     path = Path("calibrator.json")
     with pytest.raises(ConfigError, match="--swap consensus"):
@@ -330,6 +474,40 @@ def test_the_verdicts_of_a_finished_run_are_taken_without_a_call(fitted):
     assert ours.both.map == theirs.both.map and ours.both.threshold == theirs.both.threshold
     name = "both orders: certified confidence"
     assert number(again, name).value == number(result, name).value
+
+
+def _compared(folder: Path, config: CompareConfig) -> Path:
+    record = RunRecord(method="judge", action="compare", config=flatten(config))
+    with open_run(folder, seed=0, record=record) as run:
+        run.finish(compare(config, run))
+    return folder
+
+
+@pytest.mark.parametrize("swap", ["synthesise", "align", "none", "random"])
+def test_a_run_with_second_looks_or_one_order_is_refused(tmp_path, swap):
+    items = make_pairs(tmp_path / "items.jsonl", 12)
+    with ScriptedServer(writing(0.5)) as server:
+        config = CompareConfig(items=items, judge=f"{server.url}#m", swap=swap)
+        folder = _compared(tmp_path / "compared", config)
+    with pytest.raises(InputError, match=f"made with --swap {swap}, .*\n.*average, consensus or"):
+        run_action(calibrate, CalibrateConfig(run=folder), tmp_path / "run")
+
+
+def test_a_run_that_showed_some_items_as_examples_is_judged_by_the_others(tmp_path):
+    items = make_pairs(tmp_path / "items.jsonl", 40)
+    with ScriptedServer(writing()) as server:
+        examples = ExampleOptions(file=items, shots=4)
+        config = CompareConfig(items=items, judge=f"{server.url}#m", examples=examples)
+        folder = _compared(tmp_path / "compared", config)
+    for name, given in (("own", None), ("again", items)):
+        config = CalibrateConfig(run=folder, items=given)
+        result = run_action(calibrate, config, tmp_path / name)
+        assert number(result, "pairs").value == 36
+        assert "4 items were not judged in compared: left out." in result.remarks
+    other = tmp_path / "other.jsonl"
+    other.write_text(items.read_text().replace('"id": "i', '"id": "j'))
+    with pytest.raises(InputError, match="none of these 40 items was judged there"):
+        run_action(calibrate, CalibrateConfig(run=folder, items=other), tmp_path / "other")
 
 
 def test_a_run_that_is_none_is_told_so(tmp_path):

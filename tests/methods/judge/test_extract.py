@@ -40,6 +40,7 @@ CASES = [
     ("number", "I would give it 4.", SCALE, "4", "ok"),
     ("number", "It is a 4/5", SCALE, "4", "ok"),
     ("number", "It is a 4/10", SCALE, None, "off_menu"),
+    ("number", "Rating: 4 out of 5", SCALE, "4", "ok"),
     ("number", "4 out of many", SCALE, None, "no_verdict"),
     ("scores", "A is [[9, 2]], no: [[7, 8.5]]", AB, "B", "ok"),
     ("scores", "[[7, 7.05]]", AB, "C", "ok"),

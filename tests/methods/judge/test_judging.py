@@ -256,4 +256,43 @@ def test_scores_of_both_orders_and_all_samples_are_averaged():
     [judgment], _ = compare([item], ChatJudge(ask, name="m", temperature=1.0), asking)
     of_a = np.mean([8, 6, 9, 5])
     of_b = np.mean([5, 7, 4, 5])
-    assert judgment.winner == "a" and judgment.content == pytest.approx(of_a - of_b)
+    assert judgment.winner == "a"
+    assert judgment.scores == pytest.approx({"a": of_a, "b": of_b})
+
+
+# -- labels of a pair ------------------------------------------------------------------------------
+
+
+def with_labels(*labels: str, **fields: Any) -> Verdict:
+    return Verdict("i", (0, 1), labels, fields.pop("label", None), "ok", **fields)
+
+
+def test_a_tie_that_is_the_likeliest_label_is_a_tie():
+    verdict = with_labels("A", "B", "C", probabilities=(0.05, 0.02, 0.93), mass=1.0)
+    assert verdict.log_odds == 0
+    verdict = with_labels("A", "B", "C", probabilities=(0.6, 0.3, 0.1), mass=1.0)
+    assert verdict.log_odds == pytest.approx(np.log(2))
+
+
+def test_graded_labels_are_for_the_side_that_they_name():
+    grades = ("A>>B", "A>B", "A=B", "B>A", "B>>A")
+    found = [with_labels(*grades, label=one).log_odds for one in grades]
+    assert found == [np.inf, np.inf, 0.0, -np.inf, -np.inf]
+    verdict = with_labels(*grades, probabilities=(0.1, 0.5, 0.1, 0.2, 0.1), mass=1.0)
+    assert verdict.log_odds == pytest.approx(np.log(2))
+
+
+def test_scores_of_both_decide_by_their_means_and_near_ones_are_a_tie():
+    item = Item("i", "q", (Candidate("a", "x"), Candidate("b", "y")))
+    asking = Asking(read_template("pair_scores"), read_rubric("overall"))
+
+    def judged(first: str, second: str) -> Any:
+        texts = iter((first, second))
+        ask = lambda requests: [Reply(text=next(texts), finish_reason="stop") for _ in requests]  # noqa: E731
+        return compare([item], ChatJudge(ask, name="m"), asking)[0][0]
+
+    near = judged("[[8, 8.05]]", "[[8, 8]]")
+    assert near.winner == "tie" and near.probability is None
+    clear = judged("[[8, 3]]", "[[6, 5]]")
+    assert clear.winner == "a" and clear.scores == {"a": 6.5, "b": 4.5}
+    assert clear.content is None and clear.is_consistent is False

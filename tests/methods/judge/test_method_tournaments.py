@@ -108,5 +108,5 @@ def test_asking_ends_when_neighbours_are_told_apart():
 
 
 def test_a_budget_that_is_not_enough_for_a_beginning_is_refused():
-    with pytest.raises(ConfigError, match="10 items need 10 comparisons"):
+    with pytest.raises(ConfigError, match="10 items need 10 to begin"):
         answered(active(10, 5), lambda pairs: [0.5] * len(pairs))

@@ -33,6 +33,7 @@ from modelgraft.methods.judge.panel.conferring import (
     Verification,
     shipped_roles,
 )
+from modelgraft.methods.judge.panel.panel import Seat, panel_numbers
 from modelgraft.methods.judge.panel.pooling import label_weights, pool_pairs, pool_points
 from modelgraft.methods.judge.prompts import read_template
 from modelgraft.methods.judge.rubric import read_rubric
@@ -147,6 +148,38 @@ def test_points_are_pooled_for_each_candidate():
     assert mean.confidence == pytest.approx(2 / 3)
     [least] = pool_points([item], table, "min", better="higher")
     assert least.scores == {"x": 1, "y": 2} and least.winner == "y"
+
+
+def test_a_candidate_that_lacks_a_judge_who_scored_the_others_is_not_set_beside_them():
+    pair = Item("i", "q", (Candidate("A", "one"), Candidate("B", "two")), label="A")
+
+    def said(name: str, **scores: float) -> Seat:
+        about = Judgment("i", "", "A", scores=scores)
+        return Seat(name, Ask(), WRITTEN, [about])
+
+    seats = [said("x", A=3, B=2), said("y", B=5), said("silent")]
+    [found] = pool_points([pair], [one.judgments for one in seats], "mean", better="higher")
+    assert found.scores == {"B": 3.5} and found.winner is None
+    told, _ = panel_numbers([pair], seats, seats, [found], PanelConfig(mode="point"))
+    counted = next(one for one in told if one.name == "candidates without the score of a judge")
+    assert (counted.value, counted.n) == (1, 2)
+
+
+def test_missing_verdicts_are_left_out_and_counted_and_ties_are_wrong():
+    items, table = draw(6)
+    one, other = table[0], table[1]
+    one = [replace(judgment, winner=judgment.label) for judgment in one]
+    one[0], one[1] = replace(one[0], winner=None), replace(one[1], winner=TIE)
+    seats = [Seat("one", Ask(), WRITTEN, one), Seat("other", Ask(), WRITTEN, other)]
+    other[2] = replace(other[2], winner=None)
+    told, _ = panel_numbers(items, seats, seats, one, PanelConfig())
+    by_name = {number.name: number for number in told}
+    ours = by_name["the panel agrees with the label"]
+    assert (ours.value, ours.n) == (80, 5) == (by_name["alone: one"].value, 5)
+    assert by_name["alone: other"].n == 5
+    assert by_name["labelled items without a verdict"].value == 1
+    assert by_name["labelled items without a verdict: other"].value == 1
+    assert by_name["gain over its best judge alone"].n in (4, 5)
 
 
 # -- the action ------------------------------------------------------------------------------------
@@ -361,6 +394,23 @@ def test_a_verifier_keeps_or_changes_decisions_and_a_draw_keeps_them():
     check = Verification(judge, torn, repeats=2)
     [found], _ = compare([item()], check, WRITTEN, swap="none")
     assert found.winner == "a" and check.num_flipped == 0
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [{"probabilities": (0.8, 0.1, 0.1), "mass": 0.9}, {"score": 3.0}, {"scores": (9.0, 2.0)}],
+)
+def test_a_changed_decision_loses_what_spoke_for_the_old_one(beside):
+    class Sized(ChatJudge):
+        def read(self, calls):
+            return [replace(one, **beside) for one in super().read(calls)]
+
+    verifier, _ = chat("B")
+    check = Verification(Sized(Ask("A"), name="sized"), verifier, repeats=1)
+    [found], [verdict] = compare([item()], check, WRITTEN, swap="none")
+    assert found.winner == "b" and check.num_flipped == 1
+    assert verdict.log_odds == -np.inf
+    assert (verdict.probabilities, verdict.scores) == (None, None)
 
 
 def test_a_talk_that_somebody_does_not_answer_in_has_no_verdict_and_harms_no_other():

@@ -96,5 +96,5 @@ def test_the_policy_is_one_of_compare(tmp_path):
 
 
 def test_a_judge_without_reasons_cannot_be_asked_again_with_them():
-    with pytest.raises(ConfigError, match="--read choice gives none"):
+    with pytest.raises(ConfigError, match="--read likelihood gives none"):
         CompareConfig(swap="synthesise")

@@ -17,10 +17,10 @@ from modelgraft.core.runs import open_run
 from modelgraft.language.endpoints.exchange import Reply, Request
 from modelgraft.language.endpoints.scripted import ScriptedServer
 from modelgraft.methods.judge.actions import rank, score
-from modelgraft.methods.judge.bench.retrieving import grade_of, orders_of, retrieval_numbers
 from modelgraft.methods.judge.config import RankConfig, ScoreConfig
 from modelgraft.methods.judge.data import Candidate, Item
 from modelgraft.methods.judge.judging.judgments import Judgment
+from modelgraft.methods.judge.judging.retrieving import grade_of, orders_of, retrieval_numbers
 from modelgraft.methods.judge.method.retrieval import ndcg, reciprocal_rank
 
 grades = st.lists(st.integers(0, 3), min_size=1, max_size=15)

@@ -86,6 +86,23 @@ def test_lower_is_better_is_turned_and_columns_are_shown(tmp_path: Path):
     assert "the truth" in seen[0] and "a page" in seen[0]
 
 
+def test_the_judge_answers_a_prompt_first_where_it_is_to(tmp_path: Path):
+    def look(request: Request) -> Reply:
+        text = request.messages[-1]["content"]
+        if text.startswith("Answer the question"):
+            is_cut = "cut" in text
+            return Reply(text="of mine", finish_reason="length" if is_cut else "stop")
+        return Reply(text="[[5]]" if "of mine" in text else "[[1]]", finish_reason="stop")
+
+    with ScriptedServer(look) as server:
+        config = ScoreConfig(judge=f"{server.url}#judge", reference="own")
+        with as_reward_func(config, tmp_path / "run") as reward:
+            found = reward(["q", "q", "cut"], ["a", "b", "c"])
+        asked = len(server.counts())
+    assert found[:2] == [5.0, 5.0] and math.isnan(found[2]) and reward.num_failed == 1
+    assert asked == 4, "two prompts and two completions"
+
+
 def test_what_is_no_reward_is_refused(tmp_path: Path):
     reward = JudgeReward(ChoiceJudge(make_model(), Letters(), name="tiny"), asking())
     with pytest.raises(InputError, match="2 prompts for 1 completions"):

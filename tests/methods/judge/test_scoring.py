@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from modelgraft.core.errors import ConfigError, InputError
+from modelgraft.core.errors import ConfigError, InputError, Unavailable
 from modelgraft.core.runs import open_run
 from modelgraft.language.endpoints.exchange import Failure, Reply, Request
 from modelgraft.language.endpoints.scripted import ScriptedServer
@@ -19,6 +20,8 @@ from modelgraft.methods.judge.config import CompareConfig, ScoreConfig
 from modelgraft.methods.judge.data import Candidate, Item
 from modelgraft.methods.judge.judges.calls import Call, Verdict
 from modelgraft.methods.judge.judging.drafts import (
+    AnswersFirst,
+    Missing,
     checklists,
     claims,
     listed_lines,
@@ -36,6 +39,7 @@ from modelgraft.methods.judge.judging.scoring import (
 )
 from modelgraft.methods.judge.prompts import read_template
 from modelgraft.methods.judge.rubric import Rubric, read_rubric, write_rubric
+from modelgraft.methods.judge.summaries import unanswered
 
 OVERALL = read_rubric("overall")
 ASKING = Asking(read_template("point"), OVERALL)
@@ -142,7 +146,7 @@ def test_no_claims_is_no_score_and_a_list_that_breaks_off_is_none():
     def breaks_off(requests):
         return [Reply(text="1. Half a", finish_reason="length") for _ in requests]
 
-    assert claims(["text"], breaks_off) == [None]
+    assert claims(["text"], breaks_off) == [Missing("truncated", "broke off at the token limit")]
     [judgment] = score_claims([ITEM], Table({}), ASKING, says("none", "none")).judgments
     assert judgment.scores == {}
 
@@ -233,6 +237,120 @@ def test_what_is_asked_about_an_item_is_fenced_off():
 def test_numbered_and_dashed_lines_are_listed_once():
     text = "Intro\n1. One\n 2) Two\n- Three\n* One\n(4) Four\nplain"
     assert listed_lines(text) == ["One", "Two", "Three", "Four"]
+
+
+def test_samples_of_a_node_answer_by_their_majority_and_a_draw_ends_the_walk(tmp_path):
+    path = tmp_path / "graph.yaml"
+    path.write_text(GRAPH)
+
+    class Draws:
+        name = "draws"
+
+        def read(self, calls):
+            said = {"alpha beta": ("no", "yes", "no"), "gamma": ("yes", "no", None)}
+            return [
+                Verdict(call.item.id, call.order, call.labels, label, "ok" if label else "error")
+                for call in calls
+                for label in [said[call.candidates[0].text][call.sample]]
+            ]
+
+    asking = replace(ASKING, samples=3)
+    found = score_graph([ITEM], Draws(), asking, read_graph(path))
+    assert found.judgments[0].scores == {"a": 0.0} and len(found.verdicts) == 6
+
+
+def test_samples_of_a_claim_are_pooled():
+    class Draws:
+        name = "draws"
+
+        def read(self, calls):
+            return [
+                Verdict(call.item.id, call.order, call.labels, ("Yes", "No", "Yes")[call.sample],
+                        "ok", sample=call.sample)
+                for call in calls
+            ]  # fmt: skip
+
+    asking = replace(ASKING, samples=3)
+    found = score_claims([ITEM], Draws(), asking, says("- One.", "- Two."), at_least=1)
+    assert len(found.verdicts) == 6 and found.judgments[0].scores == {"a": 1.0, "b": 1.0}
+    assert [one.value for one in found.parts] == pytest.approx([2 / 3, 2 / 3])
+
+
+# -- drafts that fail ------------------------------------------------------------------------------
+
+
+def late(requests):
+    return [Failure("rate_limited", "later") for _ in requests]
+
+
+@pytest.mark.parametrize("way", [score_checklist, score_claims])
+def test_what_could_not_be_drafted_is_a_failed_verdict_that_waits(way):
+    options = {"num": 2} if way is score_checklist else {}
+    found = way([ITEM], Table({}), ASKING, late, **options)
+    assert found.judgments[0].scores == {} and found.judgments[0].failed == {"error": 2}
+    assert [one.order for one in found.verdicts] == [(0,), (1,)]
+    assert "2 rate_limited" in unanswered(found.verdicts)
+
+
+def test_steps_that_wait_end_the_run_as_one_to_go_on_with():
+    with pytest.raises(Unavailable, match="rate_limited"):
+        with_steps(OVERALL, late)
+
+
+def answers_first(failing: str):
+    """Picks the first, after an answer of its own, which it does not get for some questions."""
+
+    def rule(request: Request) -> Reply | Failure:
+        text = request.messages[-1]["content"]
+        if text.startswith("Answer the question"):
+            is_late = f"\n{failing}\n" in text
+            finish = "length" if is_late else "stop"
+            return Reply(text="mine", finish_reason=finish)
+        assert "mine" in text
+        return Reply(text="[[A]]", finish_reason="stop")
+
+    return rule
+
+
+@pytest.mark.parametrize("rubric", ["overall", "accuracy"])
+def test_an_item_without_the_answer_of_the_judges_own_is_not_judged(tmp_path, rubric):
+    path = tmp_path / "items.jsonl"
+    rows = [{"id": one, "instruction": one, "candidates": ["x", "yy"]} for one in ("q1", "q2")]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    if rubric == "accuracy":
+        rubric = str(tmp_path / "rubric.yaml")
+        Path(rubric).write_text(
+            'format: "1"\nname: like\nquestion: Which is like it?\nneeds: [reference]\n'
+        )
+    with ScriptedServer(answers_first("q2")) as server, open_run(tmp_path / "run", seed=0) as run:
+        config = CompareConfig(items=path, judge=f"{server.url}#m", reference="own",
+                               rubric=rubric, swap="none")  # fmt: skip
+        result = compare(config, run)
+    lines = (tmp_path / "run" / "artefacts" / "judgments.jsonl").read_text().splitlines()
+    first, second = map(json.loads, lines)
+    assert first["winner"] == "a" and "winner" not in second
+    assert second["failed"] == {"truncated": 1}
+    assert {one.name: one.value for one in result.numbers}["verdicts that failed"] == 1
+
+
+@pytest.mark.parametrize("options", [{"by": "checklist"}, {"by": "claims"}, {"reference": "own"}])
+def test_a_run_whose_drafts_find_no_budget_is_partial_and_goes_on(tmp_path, items, options):
+    with ScriptedServer(written) as server:
+        fields = {"items": items, "judge": f"{server.url}#m", "prices": ("m=20/20",), **options}
+        with open_run(tmp_path / "run", seed=0) as run:
+            result = score(ScoreConfig(budget=1e-6, **fields), run)
+    assert not server.counts()
+    assert "2 budget" in result.partial and "goes on" in result.partial
+    assert {one.name: one.value for one in result.numbers}["verdicts that failed"] == 2
+
+
+def test_an_answer_of_its_own_that_waits_makes_the_result_partial():
+    judge = AnswersFirst(Table({}))
+    [item], num_failed = with_own_answers([ITEM], late)
+    [verdict] = judge.read([ASKING.call(item, 0)])
+    assert num_failed == 1 and judge.name == "table" and not judge.judge.calls
+    assert (verdict.status, verdict.meta) == ("error", {"reason": "rate_limited"})
+    assert "1 rate_limited" in unanswered([verdict])
 
 
 # -- the command -----------------------------------------------------------------------------------

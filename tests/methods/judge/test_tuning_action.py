@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def planted(num: int) -> list[dict[str, Any]]:
         both = [{"id": "long", "text": long}, {"id": "short", "text": short}]
         rng.shuffle(both)
         label = "short" if place % 5 == 0 else "long"
-        rows.append({"instruction": "Write.", "candidates": both, "label": label})
+        rows.append({"instruction": f"Write {place}.", "candidates": both, "label": label})
     return rows
 
 
@@ -132,7 +133,7 @@ def test_a_head_alone_trains_its_own_weights_only(model: str, tmp_path: Path):
     assert sum(losses[-4:]) < sum(losses[:4])
 
 
-def test_a_group_is_on_one_side_and_shares_are_about_what_is_asked():
+def test_a_group_or_without_one_an_instruction_is_on_one_side_and_shares_are_about_what_is_asked():
     items = [
         Item(f"{n}", "q", (Candidate("a", "x"), Candidate("b", "y")), label="a", group=f"g{n // 3}")
         for n in range(30)
@@ -141,6 +142,10 @@ def test_a_group_is_on_one_side_and_shares_are_about_what_is_asked():
     assert len(trained) + len(held_out) == 30 and len(held_out) == 6
     assert not {one.group for one in trained} & {one.group for one in held_out}
     assert len(labelled_pairs(items).items) == 30
-    with pytest.raises(ConfigError, match="in 1 groups leave"):
+    assert split([replace(one, group="", instruction=one.group) for one in items], 0.2, seed=0) == (
+        tuple(replace(one, group="", instruction=one.group) for one in trained),
+        tuple(replace(one, group="", instruction=one.group) for one in held_out),
+    )
+    with pytest.raises(ConfigError, match="in 1 groups or instructions leave"):
         split([Item(f"{n}", "q", items[0].candidates, label="a", group="g") for n in range(9)],
               0.2, seed=0)  # fmt: skip

@@ -133,6 +133,16 @@ def test_half_precision_is_kept_where_files_are_large(tmp_path: Path, monkeypatc
     assert torch.allclose(upper.logits(lower.rows([1]))[0], whole, atol=1e-2)
 
 
+def test_states_of_bfloat16_keep_their_reach_where_files_are_large(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("modelgraft.methods.judge.tuning.halves._LARGE_BYTES", 100)
+    model = make_model(layers=3).to(torch.bfloat16)
+    with torch.no_grad():
+        model.get_input_embeddings().weight.fill_(1e5)
+    lower = LowerStates(tmp_path, model, TOKENIZER, Prompts.of(IDS), 2)
+    assert lower.dtype == torch.bfloat16
+    assert torch.isfinite(lower.file).all() and lower.file.abs().max() > 65504
+
+
 def test_a_model_that_is_too_short_is_refused():
     with pytest.raises(ConfigError, match="--layers 2: the model has 2 blocks"):
         UpperHalf(make_model(layers=2), 0)

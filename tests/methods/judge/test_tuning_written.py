@@ -63,7 +63,7 @@ def test_the_loss_is_that_of_the_verdicts_tokens_by_the_whole_model(tmp_path: Pa
 def test_it_learns_to_write_and_its_folder_writes_the_same(tmp_path: Path):
     tiny_folder.write_model(tmp_path / "model")
     rows: list[dict[str, Any]] = [
-        {"id": f"{n}", "instruction": "q", "candidates": ["y", "n"][:: 1 if n % 2 else -1],
+        {"id": f"{n}", "instruction": f"q {n}", "candidates": ["y", "n"][:: 1 if n % 2 else -1],
          "label": "a" if n % 2 else "b"}
         for n in range(12)
     ]  # fmt: skip

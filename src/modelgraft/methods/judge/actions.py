@@ -13,17 +13,11 @@ from modelgraft.core.files import dump_json, write_atomic, write_json
 from modelgraft.core.lazy import need
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
-from modelgraft.evaluation.intervals import bootstrap_mean, wilson
+from modelgraft.evaluation.intervals import bootstrap_mean
 from modelgraft.evaluation.plan import ReproduceConfig
 from modelgraft.evaluation.reproduction import reproduce as reproduce_experiments
 from modelgraft.language.endpoints.calls import Calls
 from modelgraft.methods.judge.bench.benching import bench
-from modelgraft.methods.judge.bench.retrieving import (
-    check_grades,
-    orders_of,
-    retrieval_numbers,
-    write_relevance,
-)
 from modelgraft.methods.judge.config import (
     AuditConfig,
     CompareConfig,
@@ -43,10 +37,16 @@ from modelgraft.methods.judge.judging import ranking
 from modelgraft.methods.judge.judging.aligning import compare_aligned, parts_template
 from modelgraft.methods.judge.judging.drafts import Ask, with_steps
 from modelgraft.methods.judge.judging.exemplars import with_examples, without_examples
-from modelgraft.methods.judge.judging.judgments import TIE, Asking
+from modelgraft.methods.judge.judging.judgments import Asking
 from modelgraft.methods.judge.judging.listing import rank_lists
 from modelgraft.methods.judge.judging.ranking import Ranked
 from modelgraft.methods.judge.judging.reconsidering import compare_reconsidered
+from modelgraft.methods.judge.judging.retrieving import (
+    check_grades,
+    orders_of,
+    retrieval_numbers,
+    write_relevance,
+)
 from modelgraft.methods.judge.judging.scoring import (
     Scored,
     read_graph,
@@ -73,8 +73,8 @@ from modelgraft.methods.judge.summaries import (
     agreement_numbers,
     failure_numbers,
     order_numbers,
-    percent,
     unanswered,
+    winner_numbers,
     write_judgments,
     write_rows,
 )
@@ -148,7 +148,9 @@ def _scored(
             reading=config.reading, pooling=config.pooling,
         )  # fmt: skip
     if config.by == "claims":
-        return score_claims(items, judge, asking, ask, reading=config.reading)
+        return score_claims(
+            items, judge, asking, ask, reading=config.reading, pooling=config.pooling
+        )
     criteria = [read_rubric(name) for name in config.criteria] or [asking.rubric]
     if config.steps:
         criteria = [with_steps(one, ask) for one in criteria]
@@ -225,7 +227,7 @@ def rank(config: RankConfig, run: Run) -> Result:
                 asking,
                 cast("Ranker", config.by),
                 swap=config.swap,
-                budget=config.budget,
+                budget=config.comparisons,
                 top=config.top,
                 seed=run.seed,
             )
@@ -252,6 +254,11 @@ def select(config: SelectConfig, run: Run) -> Result:
         if config.by == "score":
             judgments, verdicts = judging.score(items, judge, asking)
             numbers = agreement_numbers(judgments)
+            # Who is alone is the best one, as in a knock-out.
+            judgments = [
+                replace(one, winner=item.candidates[0].id) if len(item.candidates) == 1 else one
+                for item, one in zip(items, judgments, strict=True)
+            ]
         else:
             rankings, verdicts = ranking.rank(
                 items, judge, asking, config.by, swap=config.swap, seed=run.seed
@@ -330,21 +337,11 @@ def _comparisons(
 ) -> list[Number]:
     """How much the judge was shown, and how often the labelled candidate came first."""
     every = sum(len(one.candidates) * (len(one.candidates) - 1) // 2 for one in items)
-    known = [
-        (item.label, one.order[0])
-        for item, one in zip(items, rankings, strict=True)
-        if isinstance(item.label, str) and item.label != TIE
-    ]
-    numbers = [
+    return [
         Number("items", len(items)),
         Number(what, sum(one.num_compared for one in rankings), baseline=float(every),
                better="lower"),
         Number("of these without a verdict", sum(one.num_open for one in rankings),
                better="lower"),
+        *winner_numbers(items, [one.winner for one in rankings]),
     ]  # fmt: skip
-    if known:
-        share = wilson(sum(label == first for label, first in known), len(known))
-        bounds = percent(share.low), percent(share.high)
-        name = "the labelled one comes first"
-        numbers.append(Number(name, 100 * share.value, *bounds, share.n, unit="%"))
-    return numbers

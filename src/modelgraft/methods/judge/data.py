@@ -62,6 +62,11 @@ class Item:
         )
 
 
+def cluster_of(item: Item) -> str:
+    """What items depend on each other by: their group, or without one the same instruction."""
+    return item.group or item.instruction
+
+
 def read_items(
     path: Path,
     *,
@@ -163,6 +168,8 @@ def _candidates(row: Row) -> tuple[Candidate, ...]:
         found.append(Candidate(str(value.get("id", name)), text, rest))
     if len({one.id for one in found}) < len(found):
         raise BadRow('field "candidates": two have the same id')
+    if any(one.id == "tie" for one in found):
+        raise BadRow('field "candidates": one is called "tie", as no winner is in a label')
     return tuple(found)
 
 

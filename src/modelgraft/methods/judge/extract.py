@@ -24,13 +24,13 @@ _ALIKE = 0.1  # scores that differ by less are a tie (MT-Bench)
 class Extraction:
     """The label that was found, or why there is none; `span` is where in the text it stands.
 
-    `lead` is by how much the first of two scores is the larger one, where both are written.
+    `scores` are those of both that are shown, where they are written.
     """
 
     label: str | None
     status: Status
     span: tuple[int, int] = (0, 0)
-    lead: float | None = None
+    scores: tuple[float, float] | None = None
 
 
 Extractor = Callable[[str, Sequence[str]], Extraction]
@@ -89,8 +89,8 @@ def _rating(text: str, labels: Sequence[str]) -> Extraction:
 
 
 def _number_at_end(text: str, labels: Sequence[str]) -> Extraction:
-    """A number that ends the text, alone or out of the best one (`4/5`)."""
-    match = re.search(rf"({_NUMBER})(?:\s*/\s*({_NUMBER}))?[\s.*]*$", text)
+    """A number that ends the text, alone or out of the best one (`4/5`, `4 out of 5`)."""
+    match = re.search(rf"({_NUMBER})(?:\s*(?:/|out of)\s*({_NUMBER}))?[\s.*]*$", text)
     if match is None:
         return NONE
     if match.group(2) and offered(match.group(2), labels) != labels[-1]:
@@ -146,10 +146,11 @@ def _scores(text: str, labels: Sequence[str]) -> Extraction:
     matches = list(re.finditer(rf"\[\[\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\]\]", text))
     if not matches:
         return NONE
-    lead = float(matches[-1].group(1)) - float(matches[-1].group(2))
+    scores = float(matches[-1].group(1)), float(matches[-1].group(2))
+    lead = scores[0] - scores[1]
     place = 2 if abs(lead) < _ALIKE else int(lead < 0)
     label = labels[place] if place < len(labels) else None
-    return Extraction(label, "ok" if label else "off_menu", matches[-1].span(), lead)
+    return Extraction(label, "ok" if label else "off_menu", matches[-1].span(), scores)
 
 
 EXTRACTORS: dict[str, Extractor] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from modelgraft.core.errors import ConfigError
@@ -13,7 +14,7 @@ from modelgraft.methods.judge.config import AskingOptions, JudgeOptions, JudgesO
 from modelgraft.methods.judge.data import Item, read_items
 from modelgraft.methods.judge.judges.calls import Judge
 from modelgraft.methods.judge.judges.chat import ChatJudge
-from modelgraft.methods.judge.judging.drafts import Ask, with_own_answers
+from modelgraft.methods.judge.judging.drafts import AnswersFirst, Ask, with_own_answers
 from modelgraft.methods.judge.judging.judgments import Asking
 from modelgraft.methods.judge.prompts import Mode, read_template
 from modelgraft.methods.judge.rubric import read_rubric
@@ -65,7 +66,11 @@ def _needs(config: AskingOptions) -> list[str]:
 def world_of(config: AskingOptions, *, seed: int) -> list[Item]:
     """The embedded world's pairs, `config.num` of them or 20 of each category."""
     num = config.num or _OF_WORLD * len(CATEGORIES)
-    return world_pairs(max(1, num // len(CATEGORIES)), seed=seed)
+    each = math.ceil(num / len(CATEGORIES))
+    items = world_pairs(each, seed=seed)
+    # The first of every category, then the second of every one, until there are so many.
+    kept = sorted(range(len(items)), key=lambda place: place % each)[:num]
+    return [items[place] for place in sorted(kept)]
 
 
 def asking_of(config: JudgeOptions, mode: Mode) -> Asking:
@@ -81,6 +86,10 @@ def asking_of(config: JudgeOptions, mode: Mode) -> Asking:
             "template",
             f"--template {template.name}: it shows a {template.mode}, and a {mode} is judged here.",
         )
+    if mode == "pair" and not template.labels:
+        raise ConfigError(
+            "template", f"--template {template.name}: it has no labels to choose the better one by."
+        )
     return Asking(template, read_rubric(config.rubric), config.hardening, config.samples)
 
 
@@ -92,7 +101,10 @@ def asker_of(config: JudgeOptions, calls: Calls) -> Ask:
 def with_references(
     config: JudgeOptions, run: Run, items: Sequence[Item], calls: Calls
 ) -> list[Item]:
-    """The items, with the judge's own answers as references where the options ask for it."""
+    """The items, with the judge's own answers as references where the options ask for it.
+
+    An item without an answer is not judged: its verdicts say why (`AnswersFirst`).
+    """
     if config.reference == "given":
         return list(items)
     found, num_failed = with_own_answers(items, asker_of(config, calls))
@@ -108,6 +120,11 @@ def open_judge(
 
     `calls` are those that share its budget.
     """
+    judge = _opened(config, run, store, calls)
+    return AnswersFirst(judge) if config.reference == "own" else judge
+
+
+def _opened(config: JudgeOptions, run: Run, store: CallStore, calls: Calls | None) -> Judge:
     how = config.how
 
     def report(done: int, total: int) -> None:

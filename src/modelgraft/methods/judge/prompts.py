@@ -75,6 +75,12 @@ class Template:
                 raise ConfigError(
                     "user", f"template {self.name}: mode {self.mode} needs the slot {{{{{slot}}}}}."
                 )
+        if self.mode == "pair" and len(self.labels) not in (0, 2, 3, 5):
+            raise ConfigError(
+                "labels",
+                f"template {self.name}: {len(self.labels)} labels; a pair has two, a third for a "
+                "tie, or five from the first is clearly better to the second is.",
+            )
         others = {
             slot for mode, slots in _CANDIDATES.items() if mode != self.mode for slot in slots
         }

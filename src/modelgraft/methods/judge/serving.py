@@ -39,6 +39,7 @@ _OBEYS = 4.0
 _SUREST = 30.0
 _LENGTH_SCALE = 200.0  # characters
 _HEADING = re.compile(r"^(Question|Reference|Context|Answer A|Answer B|Answer):", re.MULTILINE)
+_EXAMPLE = re.compile(r"^Example \d+\n\Z", re.MULTILINE)
 _PLANTED = re.compile(r"\[\[\s*(\w+)\s*\]\]")
 _WORD = re.compile(r"\w+")
 _FENCE_WORDS = 3  # words of a fence that may stand before a text
@@ -61,7 +62,7 @@ class Seen:
 def seen(text: str) -> Seen | None:
     """What a prompt shows; None when it shows neither one answer nor two."""
     places: dict[str, tuple[int, int]] = {}
-    for match in _HEADING.finditer(text):
+    for match in _HEADING.finditer(text, _after_examples(text)):
         places.setdefault(match[1], match.span())
     if "Question" not in places:
         return None
@@ -75,6 +76,12 @@ def seen(text: str) -> Seen | None:
     answers = tuple(text[begin:end].strip() for (_, begin), end in zip(begins, ends, strict=True))
     told = text[ends[-1] :]
     return Seen(question, answers, "[[" in told, "Yes or No" in told)
+
+
+def _after_examples(text: str) -> int:
+    """Where the question begins that is no example."""
+    found = (match.start() for match in re.finditer(r"^Question:", text, re.MULTILINE))
+    return next((start for start in found if not _EXAMPLE.search(text[:start])), len(text))
 
 
 def words_of(text: str) -> Words:

@@ -14,6 +14,7 @@ from modelgraft.core.runs import Run
 from modelgraft.evaluation.intervals import bootstrap_mean, wilson
 from modelgraft.language.endpoints.calls import LATER, still_open
 from modelgraft.language.endpoints.exchange import Failure
+from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Verdict
 from modelgraft.methods.judge.judging.judgments import TIE, Judgment
 
@@ -31,16 +32,47 @@ def write_rows(run: Run, name: str, rows: Sequence[Any], caption: str) -> None:
 
 
 def agreement_numbers(judgments: Sequence[Judgment]) -> list[Number]:
-    """How often the winner is the labelled one, ties and missing verdicts wrong."""
+    """How often the winner is the labelled one, a tie wrong.
+
+    Items without a verdict are left out of the share, and counted beside it.
+    """
     known = [one for one in judgments if isinstance(one.label, str) and one.label != TIE]
     if not known:
         return []
     decided = [one for one in known if one.winner is not None]
-    right = wilson(sum(one.is_right or False for one in decided), max(1, len(decided)))
     return [
-        Number("agrees with the label", 100 * right.value, percent(right.low),
-               percent(right.high), len(decided), unit="%", baseline=50.0),
+        *_share_of("agrees with the label", [one.is_right or False for one in decided], 50.0),
         Number("labelled items without a verdict", len(known) - len(decided), better="lower"),
+    ]
+
+
+def winner_numbers(items: Sequence[Item], winners: Sequence[str | None]) -> list[Number]:
+    """How often the labelled candidate comes first; nothing without labels.
+
+    Items of which nobody can say who is first are left out of the share, and counted beside it.
+    """
+    known = [
+        (item.label, winner)
+        for item, winner in zip(items, winners, strict=True)
+        if isinstance(item.label, str) and item.label != TIE
+    ]
+    if not known:
+        return []
+    decided = [label == winner for label, winner in known if winner is not None]
+    return [
+        *_share_of("the labelled one comes first", decided, None),
+        Number("labelled items without a winner", len(known) - len(decided), better="lower"),
+    ]
+
+
+def _share_of(name: str, hits: Sequence[bool], baseline: float | None) -> list[Number]:
+    """The share in percent; nothing where there is nothing that it could be the share of."""
+    if not hits:
+        return []
+    share = wilson(sum(hits), len(hits))
+    return [
+        Number(name, 100 * share.value, percent(share.low), percent(share.high), share.n,
+               unit="%", baseline=baseline)
     ]  # fmt: skip
 
 

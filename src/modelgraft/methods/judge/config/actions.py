@@ -46,7 +46,8 @@ class ScoreConfig(JudgeOptions):
 
     @property
     def _takes_likelihood(self) -> bool:
-        return self.by == "rubric" and not (self.criteria or self.steps)
+        is_plain = self.by == "rubric" and not (self.criteria or self.steps)
+        return is_plain and super()._takes_likelihood
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,6 +79,10 @@ class CompareConfig(ExportOptions):
     calibrator: Path | None = opt(
         None, "A calibrator.json of calibrate: its prior, probabilities and threshold are applied."
     )
+
+    @property
+    def _takes_likelihood(self) -> bool:
+        return self.examples.file is None and super()._takes_likelihood
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -120,7 +125,7 @@ class RankConfig(ExportOptions):
         "How comparisons are chosen; windows (RankGPT), permutations and sets show lists.",
     )
     swap: Swap = opt("average", "What both orders of a comparison come to.")
-    budget: int | None = opt(
+    comparisons: int | None = opt(
         None, "Comparisons of an item at most, for active; none is 30 % of all.", min=1
     )
     top: int | None = opt(None, "How many of the best are wanted; none is all.", min=1)
@@ -139,7 +144,7 @@ class RankConfig(ExportOptions):
 
     @property
     def _takes_likelihood(self) -> bool:
-        return not self.shows_lists
+        return not self.shows_lists and super()._takes_likelihood
 
     def _without_losers(self) -> str:
         if self.top is None and self.by != "knock_out":

@@ -60,9 +60,10 @@ class JudgeOptions(AskingOptions):
     judge: str = opt("tiny:smollm", "The judging model: a name, a folder, or URL#MODEL.")
     read: Reader = opt(
         "auto",
-        "How: choice (label probabilities of a local model), likelihood, logprobs (those an "
+        "How: choice (label probabilities of a local model), likelihood (of the answers; it is "
+        "shown no rubric, template or reference), logprobs (those an "
         "endpoint lists), written (its text); auto is choice, written behind a URL, and likelihood "
-        "for pairs and the embedded model.",
+        "for the embedded model where nothing more is asked for.",
     )
     reference: Literal["given", "own"] = opt(
         "given", "own: the judge answers first, before it sees a candidate, and compares with that."
@@ -101,8 +102,8 @@ class JudgeOptions(AskingOptions):
 
     @property
     def _takes_likelihood(self) -> bool:
-        """Whether a likelihood can take the place of a verdict."""
-        return True
+        """Whether nothing is asked for that a likelihood would not be shown."""
+        return self.rubric == "overall" and not self.template and self.reference == "given"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -82,15 +82,16 @@ def _counted(found: Sequence[Preference], num_items: int) -> list[Number]:
 def ranked_judgments(items: Sequence[Item], rankings: Sequence[Ranked]) -> list[Judgment]:
     """Rankings as judgments: the first is the winner, a score counts how many stand below.
 
-    A ranking that does not name all candidates has a winner alone.
+    A ranking that does not name all candidates has a winner alone; one whose first place nothing
+    decides has neither, as its order may be that of the file.
     """
     found = []
     for item, ranked in zip(items, rankings, strict=True):
         num = len(ranked.order)
-        is_whole = num == len(item.candidates)
+        is_whole = num == len(item.candidates) and ranked.is_decided
         scores = {name: float(num - 1 - place) for place, name in enumerate(ranked.order)}
         found.append(
-            Judgment(item.id, item.group, item.label, ranked.order[0],
+            Judgment(item.id, item.group, item.label, ranked.winner,
                      scores=scores if is_whole else {})
         )  # fmt: skip
     return found

@@ -141,7 +141,8 @@ def write_mt_bench(path: Path, items: Iterable[Item], orders: Orders, *, judge: 
 # -- judgments and verdicts ------------------------------------------------------------------------
 
 _COLUMNS = tuple(one.name for one in fields(Judgment))
-_NUMBERS = ("probability", "content", "position", "mass")
+_NUMBERS = ("probability", "content", "position", "mass", "confidence")
+_FLAGS = ("is_consistent", "abstained")
 _NUMBER = re.compile(r"-?\d+\.\d+(e[+-]?\d+)?")  # a score; a candidate may be called 1
 _OBJECTS = ("scores", "failed")
 
@@ -176,8 +177,8 @@ def _judgment(row: Row, place: int) -> Judgment:
         found[name] = None if found[name] is None else _parsed(float, name, found[name])
     for name in _OBJECTS:
         found[name] = {} if found[name] is None else _parsed(json.loads, name, found[name])
-    consistent = found["is_consistent"]
-    found["is_consistent"] = None if consistent is None else consistent == "true"
+    for name in _FLAGS:
+        found[name] = None if found[name] is None else found[name] == "true"
     found["group"] = found["group"] or ""
     if _NUMBER.fullmatch(found["label"] or ""):
         found["label"] = float(found["label"])

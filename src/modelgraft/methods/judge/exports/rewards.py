@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.core.runs import open_run
+from modelgraft.language.endpoints.calls import Calls
 from modelgraft.methods.judge.config import ScoreConfig
 from modelgraft.methods.judge.data import Candidate, Item
 from modelgraft.methods.judge.judges.calls import Judge
 from modelgraft.methods.judge.judging.judgments import Asking, Reading, score
 from modelgraft.methods.judge.method.pointwise import Pooling
-from modelgraft.methods.judge.opening import asking_of, open_judge, store_of
+from modelgraft.methods.judge.opening import asking_of, open_judge, store_of, with_references
 
 Text = str | Sequence[Mapping[str, Any]]
 _CANDIDATE = "a"
@@ -28,8 +29,9 @@ _CANDIDATE = "a"
 class JudgeReward:
     """Scores of completions by a judge, each by itself: higher is better, whatever the rubric.
 
-    A batch is judged in one go. What no score could be read of is nan, which trainers leave out of
-    a group's mean, and counted in `num_failed`; it is never a number.
+    A batch is judged in one go, after `prepare` made its items ready. What no score could be read
+    of is nan, which trainers leave out of a group's mean, and counted in `num_failed`; it is never
+    a number.
     """
 
     def __init__(
@@ -39,7 +41,9 @@ class JudgeReward:
         *,
         reading: Reading = "expectation",
         pooling: Pooling = "mean",
+        prepare: Callable[[list[Item]], list[Item]] = list,
     ) -> None:
+        self.prepare = prepare
         self.judge, self.asking, self.reading, self.pooling = judge, asking, reading, pooling
         self.num_failed = 0
         self.__name__ = f"judge_{asking.rubric.name}"  # what trainers call the reward in their logs
@@ -68,7 +72,7 @@ class JudgeReward:
             for place, (prompt, completion) in enumerate(zip(prompts, completions, strict=True))
         ]
         judgments, _ = score(
-            items, self.judge, self.asking, reading=self.reading, pooling=self.pooling
+            self.prepare(items), self.judge, self.asking, reading=self.reading, pooling=self.pooling
         )
         sign = 1 if self.asking.rubric.better == "higher" else -1
         rewards = [sign * one.scores.get(_CANDIDATE, math.nan) for one in judgments]
@@ -80,15 +84,20 @@ class JudgeReward:
 def as_reward_func(config: ScoreConfig, folder: str | Path) -> Generator[JudgeReward]:
     """The judge of a config as a reward, its calls stored in the run of this folder.
 
-    What was judged before is not asked again, also by a later training in the same folder.
+    What was judged before is not asked again, also by a later training in the same folder. With
+    `reference` own the judge answers each prompt first, once.
     ConfigError for scores that are not one rubric's.
     """
     if config.by != "rubric" or config.criteria or config.steps:
         raise ConfigError("by", "by, criteria and steps: a reward is the score of one rubric.")
     with open_run(folder) as run, store_of(config, run) as store:
-        judge = open_judge(config, run, store)
+        calls = Calls(config, run, store)
+        judge = open_judge(config, run, store, calls=calls)
         asking = asking_of(config, "point")
-        yield JudgeReward(judge, asking, reading=config.reading, pooling=config.pooling)
+        yield JudgeReward(
+            judge, asking, reading=config.reading, pooling=config.pooling,
+            prepare=lambda items: with_references(config, run, items, calls),
+        )  # fmt: skip
 
 
 def _prompt(prompt: Text) -> str:

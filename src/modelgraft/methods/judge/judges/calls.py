@@ -14,6 +14,13 @@ from modelgraft.methods.judge.method.readout import Reading
 from modelgraft.methods.judge.prompts import Hardening, Template, show
 from modelgraft.methods.judge.rubric import Rubric
 
+# The labels of a pair by their number: those for the first, for the second, and the tie.
+_SIDES: dict[int, tuple[list[int], list[int], int | None]] = {
+    2: ([0], [1], None),
+    3: ([0], [1], 2),
+    5: ([0, 1], [3, 4], 2),
+}
+
 
 @dataclass(frozen=True)
 class Call:
@@ -79,8 +86,8 @@ class Verdict:
 
     `probabilities` are those of the labels where the judge's could be read, normalised, with their
     `mass` before; `label` is the chosen one, None unless `status` is ok. `score` is a number that
-    some readers give instead (a likelihood, a reward). Tokens are counted as the reader computed
-    them: what calls share counts once.
+    some readers give instead (a likelihood, a reward), `scores` those that a written verdict gives
+    to both. Tokens are counted as the reader computed them: what calls share counts once.
     """
 
     item: str
@@ -91,6 +98,7 @@ class Verdict:
     probabilities: tuple[float, ...] | None = None
     mass: float | None = None
     score: float | None = None
+    scores: tuple[float, float] | None = None
     text: str = ""
     sample: int = 0
     meta: dict[str, Any] = field(default_factory=dict)
@@ -107,15 +115,21 @@ class Verdict:
         """Log-odds that the first shown of a pair wins; nan where they are not known.
 
         A written verdict counts as certainty without a size: plus or minus infinity, 0 for a tie.
+        So does a tie that is the likeliest label. Of five labels the outer ones are the clear ones.
         """
-        if (reading := self.reading) is not None:
-            return reading.log_odds(self.labels[0], self.labels[1])
+        first, second, tie = _SIDES[len(self.labels)]
+        if self.probabilities is not None and self.mass is not None:
+            chances = np.array(self.probabilities)
+            if chances.argmax() == tie:
+                return 0.0
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return float(np.log(chances[first].sum()) - np.log(chances[second].sum()))
         if self.score is not None:
             return self.score
         if self.label is None:
             return np.nan
         place = self.labels.index(self.label)
-        return (np.inf, -np.inf, 0.0)[min(place, 2)]
+        return np.inf if place in first else -np.inf if place in second else 0.0
 
     def as_row(self) -> dict[str, Any]:
         """The verdict as a row of JSONL."""

@@ -140,7 +140,7 @@ class ChatJudge:
             call.labels,
             found.label,
             "ok",
-            score=found.lead,
+            scores=found.scores,
             text=outcome.text,
             sample=call.sample,
         )

@@ -15,6 +15,7 @@ import numpy as np
 
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.files import dump_json
+from modelgraft.core.rows import Reject
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
 from modelgraft.methods.judge.config import ExampleOptions, OnError
@@ -31,6 +32,14 @@ def with_examples(
 
     Raises `ConfigError` for a template without the slot, and for a file of too few labelled pairs.
     """
+    reject = run.reject if on_error == "skip" else None
+    return drawn_examples(asking, options, reject=reject, seed=run.seed)
+
+
+def drawn_examples(
+    asking: Asking, options: ExampleOptions, *, reject: Reject | None, seed: int
+) -> Asking:
+    """The same outside of a run; `reject` receives bad rows."""
     if options.file is None:
         return asking
     if not asking.template.uses("examples"):
@@ -39,9 +48,8 @@ def with_examples(
             f"--examples.file: template {asking.template.name} has no slot {{{{examples}}}}.\n"
             "  Use a shipped template such as pair, or write the slot into yours.",
         )
-    reject = run.reject if on_error == "skip" else None
     items = read_items(options.file, reject=reject, at_least=2, at_most=2)
-    sets = draw_sets(items, options.shots, options.sets, seed=run.seed)
+    sets = draw_sets(items, options.shots, options.sets, seed=seed)
     return replace(asking, examples=sets, samples=asking.samples * len(sets))
 
 

@@ -9,14 +9,23 @@ from typing import Any, Literal
 
 import numpy as np
 
+from modelgraft.evaluation.intervals import Array
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Call, Judge, Verdict
-from modelgraft.methods.judge.method.pairwise import Policy, decide, decide_one, shows_b_first
+from modelgraft.methods.judge.method.pairwise import (
+    Policy,
+    average_samples,
+    decide,
+    decide_one,
+    shows_b_first,
+)
 from modelgraft.methods.judge.method.pointwise import Pooling, sampled_score
 from modelgraft.methods.judge.prompts import Hardening, Template
 from modelgraft.methods.judge.rubric import Rubric
 
 TIE = "tie"
+ORDERS = ((0, 1), (1, 0))
+Orders = dict[tuple[int, int], list[Verdict]]
 Reading = Literal["expectation", "argmax"]
 
 
@@ -110,20 +119,42 @@ def compare(
     `prior` is what the first slot gains (`pairwise.slot_prior`), for policies of one order. Of
     several samples the log-odds are averaged.
     """
-    calls = [
-        asking.call(item, *order, sample=sample)
-        for item in items
-        for order in pair_orders(item, swap, seed=seed)
-        for sample in range(asking.samples)
-    ]
-    verdicts = judge.read(calls)
+    each, verdicts = read_orders(items, judge, asking, swap, seed=seed)
+    pairs = zip(items, each, strict=True)
+    return [pair_judgment(item, own, swap, prior) for item, own in pairs], verdicts
+
+
+def read_orders(
+    items: Sequence[Item], judge: Judge, asking: Asking, swap: Policy = "average", *, seed: int = 0
+) -> tuple[list[Orders], list[Verdict]]:
+    """The verdicts on each pair by the order in which it was shown, and all of them in one list.
+
+    An order has one verdict for each sample; a pair of equal texts is not asked and has no order.
+    """
+    shown = [(item, pair_orders(item, swap, seed=seed)) for item in items]
+    verdicts = judge.read(
+        [
+            asking.call(item, *order, sample=sample)
+            for item, orders in shown
+            for order in orders
+            for sample in range(asking.samples)
+        ]
+    )
     found = iter(verdicts)
-    judgments = []
-    for item in items:
-        orders = pair_orders(item, swap, seed=seed)
-        own = {order: [next(found) for _ in range(asking.samples)] for order in orders}
-        judgments.append(pair_judgment(item, own, swap, prior))
-    return judgments, verdicts
+    each = [
+        {order: [next(found) for _ in range(asking.samples)] for order in orders}
+        for _, orders in shown
+    ]
+    return each, verdicts
+
+
+def order_odds(each: Sequence[Mapping[tuple[int, int], Sequence[Verdict]]]) -> Array:
+    """Log-odds of the first shown [pairs, 2] in both orders, nan where there are none.
+
+    Of several samples it is their mean, of written ones the majority; equal texts have none.
+    """
+    found = [[_mean_odds(own.get(order, ())) for order in ORDERS] for own in each]
+    return np.array(found, dtype=np.float64).reshape(-1, 2)
 
 
 def pair_judgment(
@@ -146,6 +177,8 @@ def pair_judgment(
         outcome = decide_one(value, prior, is_swapped=order == (1, 0))
         return replace(about, winner=names[outcome.winner], probability=outcome.probability)
     first, second = odds[0, 1], odds[1, 0]
+    if swap == "average" and all(any(one.scores for one in own) for own in verdicts.values()):
+        return _by_scores(about, item, verdicts, bool(np.sign(first) == -np.sign(second)))
     share = _vote_share(verdicts)
     if swap == "average" and share is not None:
         winner = TIE if share == 0.5 else names["a" if share > 0.5 else "b"]
@@ -157,6 +190,26 @@ def pair_judgment(
         return judged  # written verdicts say who wins, and not by how much
     d, u = (first - second) / 2, (first + second) / 2
     return replace(judged, probability=outcome.probability, content=d, position=u)
+
+
+def _by_scores(
+    about: Judgment,
+    item: Item,
+    verdicts: Mapping[tuple[int, int], Sequence[Verdict]],
+    is_consistent: bool,
+) -> Judgment:
+    """The candidate with the higher mean of the scores that both orders and all samples give it."""
+    of_first = [[one.scores[0] for one in verdicts[order] if one.scores] for order in ORDERS]
+    of_second = [[one.scores[1] for one in verdicts[order] if one.scores] for order in ORDERS]
+    of_a, of_b = (of_first[0], of_second[1]), (of_second[0], of_first[1])
+    a, b, winner = average_samples(of_a, of_b)
+    names = [one.id for one in item.candidates]
+    return replace(
+        about,
+        winner={"a": names[0], "b": names[1]}.get(winner, TIE),
+        scores=dict(zip(names, (a, b), strict=True)),
+        is_consistent=is_consistent,
+    )
 
 
 def _vote_share(verdicts: Mapping[tuple[int, int], Sequence[Verdict]]) -> float | None:

@@ -17,7 +17,13 @@ from modelgraft.methods.judge.config import ListRanker
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Judge, Verdict
 from modelgraft.methods.judge.judging.judgments import Asking
-from modelgraft.methods.judge.judging.ranking import Ranked, driven
+from modelgraft.methods.judge.judging.ranking import (
+    Outcomes,
+    Ranked,
+    driven,
+    ranked,
+    with_names,
+)
 from modelgraft.methods.judge.method.windows import (
     Group,
     heap_top_of_sets,
@@ -44,29 +50,26 @@ def rank_lists(
     """
     shuffled = [item.with_candidates(_shuffled(item, seed)) for item in items]
     rankers = [list_ranker(by, len(item.candidates), top=top, seed=seed) for item in items]
-    counts = np.zeros((len(items), 2), dtype=np.int64)
+    outcomes = [Outcomes(item) for item in shuffled]
     verdicts: list[Verdict] = []
 
     def told(asked: Sequence[tuple[int, Group]]) -> list[Any]:
         found = judge.read([asking.call(shuffled[place], *group) for place, group in asked])
-        verdicts.extend(found)
-        outcomes: list[Any] = []
+        verdicts.extend(
+            with_names(one, shuffled[place]) for (place, _), one in zip(asked, found, strict=True)
+        )
+        answers: list[Any] = []
         for (place, group), one in zip(asked, found, strict=True):
             slots = slots_of(one)
-            counts[place] += (1, not slots)
+            outcomes[place].note(group, _wins(one, slots, group), is_open=not slots)
             best_first = [group[slot] for slot in slots]
-            outcomes.append((slots[0] if slots else 0) if by == "sets" else best_first)
-        return outcomes
+            answers.append((slots[0] if slots else 0) if by == "sets" else best_first)
+        return answers
 
     orders = driven(rankers, told)
     return [
-        Ranked(
-            item.id,
-            tuple(item.candidates[one].id for one in order)[:top],
-            int(counts[place, 0]),
-            int(counts[place, 1]),
-        )
-        for place, (item, order) in enumerate(zip(shuffled, orders, strict=True))
+        ranked(item, order[:top], own)
+        for item, order, own in zip(shuffled, orders, outcomes, strict=True)
     ], verdicts
 
 
@@ -95,6 +98,20 @@ def slots_of(verdict: Verdict) -> list[int]:
         return []
     places = {label: slot for slot, label in enumerate(verdict.labels)}
     return [places[one] for one in verdict.label.split(">")]
+
+
+def _wins(verdict: Verdict, slots: Sequence[int], group: Group) -> list[tuple[int, int]]:
+    """Whom a list's verdict puts before whom: also before those that it does not name.
+
+    Candidates of one probability are even.
+    """
+    chances = verdict.probabilities
+    return [
+        (group[one], group[other])
+        for place, one in enumerate(slots)
+        for other in (*slots[place + 1 :], *(set(range(len(group))) - set(slots)))
+        if chances is None or chances[one] > chances[other]
+    ]
 
 
 def _shuffled(item: Item, seed: int) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +13,14 @@ import numpy as np
 from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.core.markup import read_document
 from modelgraft.methods.judge.data import Item
-from modelgraft.methods.judge.judges.calls import Call, Judge, Verdict
-from modelgraft.methods.judge.judging.drafts import Ask, checklists, claim_items, claims
+from modelgraft.methods.judge.judges.calls import Judge, Verdict
+from modelgraft.methods.judge.judging.drafts import (
+    Ask,
+    Missing,
+    checklists,
+    claim_items,
+    claims,
+)
 from modelgraft.methods.judge.judging.judgments import (
     Asking,
     Judgment,
@@ -99,15 +106,17 @@ def score_checklist(
 ) -> Scored:
     """The mean probability of yes over questions that the judge wrote for each instruction.
 
-    An item for which it wrote none has no score.
+    An item for which it wrote none has no score, and a failed verdict on each candidate.
     """
-    lists = checklists(items, ask, num=num)
-    each = {
-        (number, place): [_yes_no(question) for question in found]
-        for number, (item, found) in enumerate(zip(items, lists, strict=True))
-        for place in range(len(item.candidates))
-    }
-    return _score_parts(items, judge, asking, each, False, reading, pooling)
+    each: dict[tuple[int, int], list[Rubric]] = {}
+    lacks: dict[tuple[int, int], Missing] = {}
+    for number, (item, found) in enumerate(zip(items, checklists(items, ask, num=num),
+                                               strict=True)):  # fmt: skip
+        for key in ((number, place) for place in range(len(item.candidates))):
+            if isinstance(found, Missing):
+                lacks[key] = found
+            each[key] = [] if isinstance(found, Missing) else [_yes_no(one) for one in found]
+    return _score_parts(items, judge, asking, each, False, reading, pooling, lacks)
 
 
 def score_claims(
@@ -117,34 +126,48 @@ def score_claims(
     ask: Ask,
     *,
     reading: Reading = "expectation",
+    pooling: Pooling = "mean",
     at_least: int = FEWEST_CLAIMS,
 ) -> Scored:
     """The share of a candidate's claims that the judge finds supported, cut where they are few.
 
     The judge splits the candidate into claims and decides each by itself, against the item's
-    reference and context where there are any (FActScore, Min et al. 2023).
+    reference and context where there are any (FActScore, Min et al. 2023). A claim is supported
+    where its samples, pooled, say yes.
     """
     places = [(number, place) for number, item in enumerate(items)
               for place in range(len(item.candidates))]  # fmt: skip
     found = claims([items[number].candidates[place].text for number, place in places], ask)
     rubric = _yes_no("Is this statement true, and supported by what is given, if anything is?")
     asked = Asking(asking.template, rubric, asking.hardening, asking.samples)
-    calls: list[Call] = []
-    for (number, place), own in zip(places, found, strict=True):
-        calls += [asked.call(one, 0) for one in claim_items(items[number], place, own or ())]
+    listed = [() if isinstance(own, Missing) else own for own in found]
+    calls = [
+        asked.call(one, 0, sample=sample)
+        for (number, place), own in zip(places, listed, strict=True)
+        for one in claim_items(items[number], place, own)
+        for sample in range(asked.samples)
+    ]
     verdicts = judge.read(calls)
-    told = iter(zip(calls, verdicts, strict=True))
+    told = zip(calls, list(verdicts), strict=True)
     scores: list[dict[str, float]] = [{} for _ in items]
     every: list[list[Verdict]] = [[] for _ in items]
     parts = []
     for (number, place), own in zip(places, found, strict=True):
         name = items[number].candidates[place].id
-        taken = [next(told) for _ in own or ()]
-        values = [verdict_score(verdict, call.values, reading) for call, verdict in taken]
-        every[number] += [verdict for _, verdict in taken]
+        if isinstance(own, Missing):
+            lack = own.verdict(items[number], place)
+            every[number].append(lack)
+            verdicts.append(lack)
+            continue
+        values: list[float] = []
+        for _ in own:
+            taken = [next(told) for _ in range(asked.samples)]
+            numbers = [verdict_score(verdict, call.values, reading) for call, verdict in taken]
+            values.append(sampled_score(numbers, pooling=pooling).value)
+            every[number] += [verdict for _, verdict in taken]
         parts += [
-            Part(items[number].id, name, call.candidates[0].text, value)
-            for (call, _), value in zip(taken, values, strict=True)
+            Part(items[number].id, name, claim, value)
+            for claim, value in zip(own, values, strict=True)
         ]
         whole = not np.isnan(values).any()
         supported = [value > 0.5 for value in values]
@@ -159,7 +182,10 @@ def score_claims(
 def score_graph(
     items: Sequence[Item], judge: Judge, asking: Asking, graph: DecisionGraph
 ) -> Scored:
-    """The score at the leaf that each candidate's answers lead to; no answer leads to none."""
+    """The score at the leaf that each candidate's answers lead to; no answer leads to none.
+
+    Of several samples the answer is that of the most; where two are given as often there is none.
+    """
     places = [(number, place) for number, item in enumerate(items)
               for place in range(len(item.candidates))]  # fmt: skip
     walks = {key: _walk(graph) for key in places}
@@ -182,23 +208,34 @@ def score_graph(
     while asked:
         now = dict(asked)
         found = judge.read([
-            replace(asking, rubric=rubric).call(items[number], place)
+            replace(asking, rubric=rubric).call(items[number], place, sample=sample)
             for (number, place), rubric in now.items()
+            for sample in range(asking.samples)
         ])  # fmt: skip
         verdicts += found
-        for (key, rubric), one in zip(now.items(), found, strict=True):
+        told = iter(found)
+        for key, rubric in now.items():
             number, place = key
-            every[number].append(one)
-            value = np.nan if one.label is None else float(rubric.labels.index(one.label))
+            own = [next(told) for _ in range(asking.samples)]
+            every[number] += own
+            answer = _commonest(own)
+            value = np.nan if answer is None else float(rubric.labels.index(answer))
             parts.append(
                 Part(items[number].id, items[number].candidates[place].id, rubric.question, value)
             )
-            step(key, one.label)
+            step(key, answer)
     judgments = [
         point_judgment(item, scores[number], every[number], "higher")
         for number, item in enumerate(items)
     ]
     return Scored(judgments, verdicts, parts)
+
+
+def _commonest(verdicts: Sequence[Verdict]) -> str | None:
+    """The label of the most samples; None without any, and where two are the commonest."""
+    counts = Counter(one.label for one in verdicts if one.label is not None).most_common(2)
+    is_shared = len(counts) == 2 and counts[0][1] == counts[1][1]
+    return counts[0][0] if counts and not is_shared else None
 
 
 def _walk(graph: DecisionGraph) -> Generator[Rubric, str | None, float]:
@@ -262,8 +299,12 @@ def _score_parts(
     is_normalised: bool,
     reading: Reading,
     pooling: Pooling,
+    lacks: Mapping[tuple[int, int], Missing] | None = None,
 ) -> Scored:
-    """Ask every candidate its own questions, all in one go, and take the weighted means."""
+    """Ask every candidate its own questions, all in one go, and take the weighted means.
+
+    `lacks` says why there are none for some.
+    """
     calls = [
         replace(asking, rubric=rubric).call(items[number], place, sample=sample)
         for (number, place), rubrics in each.items()
@@ -275,8 +316,10 @@ def _score_parts(
     scores: list[dict[str, float]] = [{} for _ in items]
     every: list[list[Verdict]] = [[] for _ in items]
     parts: list[Part] = []
+    lost = {key: one.verdict(items[key[0]], key[1]) for key, one in (lacks or {}).items()}
     for (number, place), rubrics in each.items():
         name = items[number].candidates[place].id
+        every[number] += [lost[number, place]] if (number, place) in lost else []
         values: dict[str, float] = {}
         for index, rubric in enumerate(rubrics):
             own = [next(found) for _ in range(asking.samples)]
@@ -294,7 +337,7 @@ def _score_parts(
         point_judgment(item, scores[number], every[number], better)
         for number, item in enumerate(items)
     ]
-    return Scored(judgments, verdicts, parts)
+    return Scored(judgments, [*verdicts, *lost.values()], parts)
 
 
 def _told(rubric: Rubric) -> str:

@@ -158,4 +158,12 @@ def _rated(
     remarks: tuple[str, ...],
     slopes: tuple[Slope, ...] = (),
 ) -> Rated:
+    # Battles that all end alike give resamples that do: that is no knowledge of the rating.
+    is_known = high > low
+    low, high = np.where(is_known, low, np.nan), np.where(is_known, high, np.nan)
+    if not is_known.all():
+        remarks = (
+            *remarks,
+            "Where battles all end alike so do resamples: no bounds there.",
+        )
     return Rated(models, rating, low, high, rank_intervals(low, high), slopes, remarks)

@@ -46,7 +46,7 @@ def active(n: int, budget: int, *, batch: int | None = None, seed: int = 0) -> R
     time, none twice. Raises `ConfigError` for a budget that is not enough for the ring.
     """
     if n > 2 and budget < n:
-        raise ConfigError("budget", f"budget {budget}: {n} items need {n} comparisons to begin.")
+        raise ConfigError("comparisons", f"{budget} comparisons: {n} items need {n} to begin with.")
     if n < 2:
         return list(range(n))
     ring = np.random.default_rng(seed).permutation(n).tolist()

@@ -243,7 +243,17 @@ class Verification:
             return decision
         self.num_flipped += 1
         said = next(one for one in checks if one.label == found)
-        return replace(decision, label=said.label, text=said.text)
+        # What the judge gave beside its label speaks for what was overturned.
+        return replace(
+            decision,
+            labels=said.labels,
+            label=said.label,
+            text=said.text,
+            probabilities=None,
+            mass=None,
+            score=None,
+            scores=None,
+        )
 
 
 # -- shared ----------------------------------------------------------------------------------------

@@ -174,6 +174,8 @@ def panel_numbers(
     if config.mode == "pair":
         ties = sum(one.winner == TIE for one in judgments)
         numbers.append(Number("ties of the panel", ties, n=len(judgments), better="lower"))
+    else:
+        numbers.append(_unpooled(items, voters, judgments))
     sure = [one.confidence for one in judgments if one.confidence is not None]
     if sure:
         numbers.append(Number("mean confidence of the panel", float(np.mean(sure)), n=len(sure)))
@@ -188,37 +190,55 @@ def panel_numbers(
 
 
 def _right(seats: Sequence[Seat], judgments: Sequence[Judgment]) -> tuple[list[Number], list[str]]:
-    """Agreement with labels; ties and missing verdicts count as no agreement, as everywhere."""
+    """Agreement with labels where there is a verdict; those without one are counted beside it."""
+    if not agreement_numbers(judgments):
+        return [], ["no item has a label that names the better candidate: nothing is compared."]
     alone = {one.name: _points(one.judgments) for one in seats}
     ours = _points(judgments)
-    if not ours:
-        return [], ["no item has a label that names the better candidate: nothing is compared."]
-    best = max(alone, key=lambda name: float(np.mean(alone[name])))
+    means = {name: np.mean(list(own.values())) for name, own in alone.items() if own}
+    best = max(means, key=means.__getitem__, default=None)
     numbers = [
-        Number("the panel agrees with the label", *_share(ours), unit="%",
-               baseline=100 * float(np.mean(alone[best]))),
-        *(
-            Number(f"alone: {name}", *_share(points), unit="%", baseline=50.0)
-            for name, points in alone.items()
-        ),
+        replace(one, name=f"the panel {one.name}", baseline=100 * float(means[best]))
+        if one.unit and best is not None else one
+        for one in agreement_numbers(judgments)
     ]  # fmt: skip
-    gain = paired_bootstrap(ours, alone[best])
-    numbers.append(
-        Number("gain over its best judge alone", 100 * gain.value, percent(gain.low),
-               percent(gain.high), gain.n, unit="points", baseline=0.0)
-    )  # fmt: skip
-    numbers += [one for one in agreement_numbers(judgments) if "without" in one.name]
+    for seat in seats:
+        for one in agreement_numbers(seat.judgments):
+            name = f"alone: {seat.name}" if one.unit else f"{one.name}: {seat.name}"
+            numbers.append(replace(one, name=name))
+    if best is None:
+        return numbers, ["no judge has a verdict on a labelled item: nothing is compared."]
+    both = sorted(ours.keys() & alone[best].keys())
+    if both:
+        gain = paired_bootstrap(
+            [ours[place] for place in both], [alone[best][place] for place in both]
+        )
+        numbers.append(
+            Number("gain over its best judge alone", 100 * gain.value, percent(gain.low),
+                   percent(gain.high), gain.n, unit="points", baseline=0.0)
+        )  # fmt: skip
     return numbers, [f"the best judge alone, chosen on the same labels, is {best}."]
 
 
-def _points(judgments: Sequence[Judgment]) -> list[float]:
-    known = [one for one in judgments if isinstance(one.label, str) and one.label != TIE]
-    return [float(one.is_right or False) for one in known]
+def _points(judgments: Sequence[Judgment]) -> dict[int, float]:
+    """Whether each verdict on an item with a better candidate is right, by the item's place."""
+    return {
+        place: float(one.winner == one.label)
+        for place, one in enumerate(judgments)
+        if one.winner is not None and isinstance(one.label, str) and one.label != TIE
+    }
 
 
-def _share(points: Sequence[float]) -> tuple[float, float | None, float | None, int]:
-    found = wilson(sum(points), len(points))
-    return 100 * found.value, percent(found.low), percent(found.high), found.n
+def _unpooled(
+    items: Sequence[Item], voters: Sequence[Seat], judgments: Sequence[Judgment]
+) -> Number:
+    """How many candidates some judges scored and others did not, so that the panel does not."""
+    num = sum(
+        len({name for voter in voters for name in voter.judgments[place].scores} - set(one.scores))
+        for place, one in enumerate(judgments)
+    )
+    total = sum(len(one.candidates) for one in items)
+    return Number("candidates without the score of a judge", num, n=total, better="lower")
 
 
 def _agreement(

@@ -184,7 +184,9 @@ def pool_points(
 ) -> list[Judgment]:
     """One judgment an item from scores of judges, `table` [judges][items].
 
-    Its `confidence` is the share of the judges whose own best candidate is the panel's.
+    A candidate without the score of a judge that scored others has none: a mean over the other
+    judges would be one of another panel. Its `confidence` is the share of the judges whose own best
+    candidate is the panel's.
     """
     by_item: dict[str, list[Verdict]] = {}
     for one in verdicts:
@@ -192,7 +194,10 @@ def pool_points(
     judged = []
     for item, own in zip(items, zip(*table, strict=True), strict=True):
         names = [one.id for one in item.candidates]
-        scores = np.array([[one.scores.get(name, np.nan) for one in own] for name in names])
+        rows = [[one.scores.get(name, np.nan) for one in own] for name in names]
+        scores = np.array(rows, dtype=np.float64)
+        is_known = ~np.isnan(scores)
+        scores[~is_known[:, is_known.any(axis=0)].all(axis=1)] = np.nan
         pooled = dict(zip(names, pool(scores, how).tolist(), strict=True))
         found = point_judgment(item, pooled, by_item.get(item.id, ()), better)
         if found.winner not in (None, TIE):

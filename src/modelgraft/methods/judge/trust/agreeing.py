@@ -20,7 +20,14 @@ from modelgraft.evaluation.intervals import Array, bootstrap_mean, paired_bootst
 from modelgraft.methods.judge.config import AgreeConfig
 from modelgraft.methods.judge.exports.files import read_judgments
 from modelgraft.methods.judge.judging.judgments import TIE, Judgment
-from modelgraft.methods.judge.method.agreement import cohen_kappa, krippendorff_alpha
+from modelgraft.methods.judge.method.agreement import (
+    cohen_kappa,
+    fleiss_kappa,
+    gwet_ac1,
+    intraclass_correlation,
+    krippendorff_alpha,
+    scott_pi,
+)
 from modelgraft.methods.judge.method.annotators import alternative_annotator_test
 from modelgraft.methods.judge.method.coefficients import Coefficient, Labels, bootstrap
 from modelgraft.methods.judge.method.drift import Drift, agreement_drift, label_drift
@@ -184,6 +191,7 @@ def _choices(
     told.mean("people agree with each other", among, unit="share")
     if len(raters) > 1:
         told.coefficient("people: Krippendorff's alpha", krippendorff_alpha, table)
+        told.coefficient("people: Fleiss' kappa", fleiss_kappa, table)
     base = float(np.mean(among)) if among else None
     for name, judged in judges.items():
         said = [judged[item].winner if item in judged else None for item in items]
@@ -198,6 +206,9 @@ def _choices(
                                    better="lower"))  # fmt: skip
         majority = [_majority([*by_item[item].values()]) for item in items]
         told.coefficient(f"{name}: Cohen's kappa with the majority", cohen_kappa, majority, said)
+        both = np.array([majority, said], dtype=object).T
+        told.coefficient(f"{name}: Scott's pi with the majority", scott_pi, majority, said)
+        told.coefficient(f"{name}: Gwet's AC1 with the majority", gwet_ac1, both)
         with_judge = np.column_stack([table, np.array(said, dtype=object)])
         if len(raters) > 1:
             told.coefficient(
@@ -262,6 +273,8 @@ def _scores(
             _correlation(told, f"{label}, by item", found.by_document, found.documents)
             _correlation(told, f"{label}, by candidate name", found.by_system)
             _correlation(told, f"{label}, pooled", found.pooled)
+        both = np.column_stack([human, scores])
+        told.coefficient(f"{name}: ICC(2,1) with people", intraclass_correlation, both)
         unread = int(np.isnan(scores).sum())
         told.numbers.append(
             Number(f"{name}: rated answers without a score", unread, n=len(keys), better="lower")

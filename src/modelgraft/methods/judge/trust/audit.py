@@ -13,7 +13,14 @@ from modelgraft.core.runs import Run
 from modelgraft.evaluation.intervals import Array
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Judge, Verdict
-from modelgraft.methods.judge.judging.judgments import Asking, Judgment, compare, pair_judgment
+from modelgraft.methods.judge.judging.judgments import (
+    Asking,
+    Judgment,
+    compare,
+    order_odds,
+    pair_judgment,
+    read_orders,
+)
 from modelgraft.methods.judge.probes import measures
 from modelgraft.methods.judge.probes.attack_measures import attack_success
 from modelgraft.methods.judge.probes.attacks import attacked_slots
@@ -79,13 +86,10 @@ def audit_pairs(
 
 
 def _in_both_orders(audit: Audit, judge: Judge, asking: Asking) -> None:
-    calls = [asking.call(item, *order) for item in audit.items for order in ((0, 1), (1, 0))]
-    audit.verdicts = judge.read(calls)
-    pairs = list(zip(audit.verdicts[::2], audit.verdicts[1::2], strict=True))
-    audit.odds = np.array([[one.log_odds, other.log_odds] for one, other in pairs])
+    each, audit.verdicts = read_orders(audit.items, judge, asking)
+    audit.odds = order_odds(each)
     audit.judgments = [
-        pair_judgment(item, {(0, 1): [one], (1, 0): [other]}, "average")
-        for item, (one, other) in zip(audit.items, pairs, strict=True)
+        pair_judgment(item, own, "average") for item, own in zip(audit.items, each, strict=True)
     ]
 
 

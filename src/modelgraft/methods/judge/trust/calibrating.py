@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -17,10 +18,12 @@ from modelgraft.core.errors import InputError
 from modelgraft.core.files import read_json, write_json
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
+from modelgraft.core.seeds import rng_seed
 from modelgraft.evaluation.intervals import Array, bootstrap_mean
 from modelgraft.language.endpoints.calls import Calls
 from modelgraft.methods.judge.config import CalibrateConfig
-from modelgraft.methods.judge.data import Candidate, Item
+from modelgraft.methods.judge.data import Candidate, Item, cluster_of
+from modelgraft.methods.judge.exports.files import read_judgments
 from modelgraft.methods.judge.judges.calls import Judge, Verdict
 from modelgraft.methods.judge.judges.recorded import (
     IDENTITY,
@@ -63,7 +66,8 @@ from modelgraft.methods.judge.trust.worth_plots import reliability_plot, risk_pl
 FEWEST_LABELS = 10
 _ROUNDING = 1e-9
 _NULL, _NULLS = "N/A", 16
-_BOTH: tuple[tuple[int, int], ...] = ((0, 1), (1, 0))
+# What shows each pair once in either order; synthesise and align ask again where those disagree.
+_BOTH_ORDERS = ("average", "consensus", "score")
 
 
 @dataclass
@@ -129,6 +133,12 @@ def calibrate(config: CalibrateConfig, run: Run) -> Result:
     judged = config if config.run is None else recorded_options(config.run, config.items, run.seed)
     asking = with_examples(asking_of(judged, "pair"), config.examples, run, config.on_error)
     items = without_examples(items_of(judged, run, at_least=2, at_most=2), asking)
+    told = []
+    if config.run is not None:
+        num = len(items)
+        items = judged_there(items, config.run)
+        if len(items) < num:
+            told.append(f"{num - len(items)} items were not judged in {config.run.name}: left out.")
     _check_labels(items)
     with store_of(config, run) as store:
         judge: Judge
@@ -148,7 +158,31 @@ def calibrate(config: CalibrateConfig, run: Run) -> Result:
     write_json(run.add("text", IDENTITY, "Who judged, and how it was asked"), identity.as_dict())
     result = _found(config, run, pairs, identity, contextual)
     numbers = (*result.numbers, *failure_numbers(verdicts))
-    return replace(result, numbers=numbers, partial=unanswered(verdicts))
+    remarks = (*told, *result.remarks)
+    return replace(result, numbers=numbers, remarks=remarks, partial=unanswered(verdicts))
+
+
+def judged_there(items: Sequence[Item], folder: Path) -> list[Item]:
+    """Those of the items that a finished run judged: what it showed as examples it did not.
+
+    Raises `InputError` for a run that asked again under the same key, or in one order, and for
+    one that judged none of them.
+    """
+    swap = read_json(folder / "config.json", "the config of a run")["values"].get("swap", "average")
+    if swap not in _BOTH_ORDERS:
+        raise InputError(
+            f"{folder}: it was made with --swap {swap}, and a calibrator is fitted to one look at "
+            "each pair in both orders.\n"
+            f"  Name a run of compare --swap {', '.join(_BOTH_ORDERS[:-1])} or {_BOTH_ORDERS[-1]}."
+        )
+    known = {one.item for one in read_judgments(folder, reject=None)}
+    found = [one for one in items if one.id in known]
+    if not found:
+        raise InputError(
+            f"{folder}: none of these {len(items)} items was judged there.\n"
+            "  Give the items of that run, with the same ids."
+        )
+    return found
 
 
 def _found(
@@ -161,8 +195,9 @@ def _found(
     gains = pairs.gains
     prior = float(np.nanmean(gains)) if not np.isnan(gains).all() else 0.0
     one = pairs.one_order([prior] * len(gains))
-    both = Worth.of("both orders", pairs.both, config, run.seed)
-    single = Worth.of("one order", one, config, run.seed)
+    clusters = [cluster_of(item) for item in pairs.items]
+    both = Worth.of("both orders", pairs.both, clusters, config, run.seed)
+    single = Worth.of("one order", one, clusters, config, run.seed)
     stored = StoredCalibrator(
         identity,
         prior,
@@ -189,8 +224,8 @@ def _found(
     rates, told = win_rates(pairs.items, pairs.both)
     numbers = [
         Number("pairs", len(pairs.items)),
-        *_prior_numbers(pairs, stored),
-        *_half_the_calls(pairs),
+        *_prior_numbers(pairs, stored, config.folds),
+        *half_the_calls(pairs),
         *both.numbers(),
         *single.numbers(),
         *rates,
@@ -232,7 +267,7 @@ def batch_prior(pairs: Pairs) -> float | None:
     return one_order_prior(kept) if kept else None
 
 
-def _prior_numbers(pairs: Pairs, stored: StoredCalibrator) -> list[Number]:
+def _prior_numbers(pairs: Pairs, stored: StoredCalibrator, folds: int) -> list[Number]:
     gains = pairs.gains[~np.isnan(pairs.gains)]
     if not gains.size:
         return []
@@ -247,16 +282,36 @@ def _prior_numbers(pairs: Pairs, stored: StoredCalibrator) -> list[Number]:
                                   baseline=found.value))  # fmt: skip
     content = np.array([one.content for one in pairs.both if one.content is not None])
     first, second = (1 / (1 + np.exp(-(gains + sign * content))) for sign in (1, -1))
-    swaps = calibrate_swaps(first, second)
-    apart = [float(np.abs(a + b - 1).mean())
-             for a, b in ((first, second), (swaps(first), swaps(second)))]  # fmt: skip
-    if apart[0] > _ROUNDING:
-        numbers.append(Number("orders apart after CalibraEval", apart[1], n=gains.size,
-                              baseline=apart[0], better="lower"))  # fmt: skip
+    known = [cluster_of(item) for item, one in zip(pairs.items, pairs.both, strict=True)
+             if one.content is not None]  # fmt: skip
+    before = float(np.abs(first + second - 1).mean())
+    if before > _ROUNDING and len(set(known)) > 1:
+        after = orders_apart(first, second, known, folds=folds, seed=pairs.seed)
+        numbers.append(Number("orders apart after CalibraEval", after, n=gains.size,
+                              baseline=before, better="lower"))  # fmt: skip
     return numbers
 
 
-def _half_the_calls(pairs: Pairs) -> list[Number]:
+def orders_apart(
+    first: Array, second: Array, clusters: Sequence[str], *, folds: int, seed: int
+) -> float:
+    """The mean of |g(p1) + g(p2) - 1| by CalibraEval's maps g, each fitted without the item's fold.
+
+    `first` and `second` are the probabilities [items] of the first slot in each order; items of a
+    cluster are in one fold.
+    """
+    names, place = np.unique(clusters, return_inverse=True)
+    rng = np.random.default_rng(rng_seed("judge", "orders apart", seed))
+    fold = (rng.permutation(names.size) % min(folds, names.size))[place]
+    apart = np.empty_like(first)
+    for number in range(fold.max() + 1):
+        held = fold == number
+        swaps = calibrate_swaps(first[~held], second[~held])
+        apart[held] = np.abs(swaps(first[held]) + swaps(second[held]) - 1)
+    return float(apart.mean())
+
+
+def half_the_calls(pairs: Pairs) -> list[Number]:
     """How often one order agrees with the label, as it stands and less the prior of the others.
 
     A tie is half right: a judge that goes by the slot alone has nothing left to decide by.

@@ -54,6 +54,7 @@ class Identity:
     reference: str
     examples: str
     samples: int
+    temperature: float
 
     def as_dict(self) -> dict[str, Any]:
         """The identity as plain JSON values."""
@@ -73,6 +74,8 @@ def identity_of(config: JudgeOptions, judge: Judge, asking: Asking) -> Identity:
         config.reference,
         examples_key(asking),
         asking.samples,
+        # Only what is written is drawn.
+        config.temperature if config.how == "written" else 0.0,
     )
 
 

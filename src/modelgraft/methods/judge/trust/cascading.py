@@ -2,8 +2,9 @@
 
 People's labels are used twice. One part of the labelled items fits a map from each judge's own
 confidence to how often it is right, so that one threshold means the same for all of them; the rest
-certifies that threshold along one path for all judges together (`method.cascades`). Items without a
-label are then asked of the cheapest judge first, and of the next where it is not sure enough.
+certifies that threshold along one path for all judges together (`method.cascades`). Items whose
+label names no better candidate are then asked of the cheapest judge first, and of the next where it
+is not sure enough.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
 from modelgraft.evaluation.intervals import Array, wilson
 from modelgraft.methods.judge.config import CascadeConfig
-from modelgraft.methods.judge.data import Item
+from modelgraft.methods.judge.data import Item, cluster_of
 from modelgraft.methods.judge.judges.calls import Judge, Verdict
 from modelgraft.methods.judge.judging.judgments import TIE, Asking, Judgment
 from modelgraft.methods.judge.method.cascades import (
@@ -44,7 +45,13 @@ from modelgraft.methods.judge.summaries import (
 )
 from modelgraft.methods.judge.trust.calibrating import judge_both_orders
 from modelgraft.methods.judge.trust.calibrator import Fitted, applied, raw_confidence
-from modelgraft.methods.judge.trust.worth import first_test, fit_map, uncertifiable
+from modelgraft.methods.judge.trust.worth import (
+    drawn_remark,
+    first_test,
+    fit_map,
+    one_of_each,
+    uncertifiable,
+)
 
 FEWEST_LABELS = 40
 _TO_FIT = 0.4  # of the labelled items, for the maps
@@ -108,7 +115,9 @@ def cascade(config: CascadeConfig, run: Run) -> Result:
     members = config.members
     askings = [asking_of(one, "pair") for one in members]
     items = items_of(config, run, at_least=2, at_most=2)
-    fitting, certifying, rest = split(items, run.seed)
+    fitting, held, rest = split(items, run.seed)
+    drawn = one_of_each([cluster_of(one) for one in held], run.seed)
+    certifying = [held[place] for place in drawn]
     verdicts: list[Verdict] = []
     with store_of(config, run) as store:
         prices = config.costs or [None] * len(members)
@@ -129,6 +138,8 @@ def cascade(config: CascadeConfig, run: Run) -> Result:
             at_least=first_test(len(certifying), alpha, delta),
         )  # fmt: skip
         judgments, decisions = answer(rest, tiers, found, run, verdicts)
+    if told := drawn_remark(len(certifying), len(held)):
+        remarks.append(told)
     if not found.is_certified:
         remarks.append(uncertifiable(found.certificates[0], config.agreement))
     write_judgments(run, judgments, verdicts)
@@ -143,34 +154,35 @@ def cascade(config: CascadeConfig, run: Run) -> Result:
 
 
 def split(items: Sequence[Item], seed: int) -> tuple[list[Item], list[Item], list[Item]]:
-    """Labelled items that fit maps, labelled ones that certify, and those without a label.
+    """Labelled items that fit maps, labelled ones that may certify, and those to answer.
 
-    Items of a group stay together. Raises `InputError` for too few labels.
+    Those to answer have no label, or one that is a tie or a score. Items of a cluster stay
+    together. Raises `InputError` for too few labels.
     """
-    is_labelled = [isinstance(one.label, str) and one.label != TIE for one in items]
-    labelled = [one for one, known in zip(items, is_labelled, strict=True) if known]
+    labelled = [one for one in items if isinstance(one.label, str) and one.label != TIE]
     if len(labelled) < FEWEST_LABELS:
         raise InputError(
             f"{len(labelled)} of {len(items)} pairs have a label that names the better candidate: "
             f"a cascade needs {FEWEST_LABELS}, to fit its judges and to certify them.\n"
             '  Add the field "label" to rows: the id of the better candidate.'
         )
-    groups = sorted({one.group or one.id for one in labelled})
+    clusters = sorted({cluster_of(one) for one in labelled})
     rng = np.random.default_rng(rng_seed("judge", "cascade", seed))
-    order = rng.permutation(len(groups))
-    chosen = {groups[place] for place in order[: round(_TO_FIT * len(groups))]}
-    fitting = [one for one in labelled if (one.group or one.id) in chosen]
-    certifying = [one for one in labelled if (one.group or one.id) not in chosen]
-    rest = [one for one in items if one.label is None]
-    return fitting, certifying, rest
+    order = rng.permutation(len(clusters))
+    chosen = {clusters[place] for place in order[: round(_TO_FIT * len(clusters))]}
+    fitting = [one for one in labelled if cluster_of(one) in chosen]
+    held = [one for one in labelled if cluster_of(one) not in chosen]
+    rest = [one for one in items if not isinstance(one.label, str) or one.label == TIE]
+    return fitting, held, rest
 
 
 def _fit(tier: Tier, items: Sequence[Item], run: Run, verdicts: list[Verdict]) -> list[str]:
     """Fit the tier's map; remarks."""
-    known = [one for one in tier.compare(items, run, verdicts) if one.winner not in (None, TIE)]
-    raw = np.array([raw_confidence(one) for one in known])
-    right = np.array([float(one.is_right or False) for one in known])
-    groups = [one.group or one.item for one in known]
+    judged = zip(items, tier.compare(items, run, verdicts), strict=True)
+    known = [(item, one) for item, one in judged if one.winner not in (None, TIE)]
+    raw = np.array([raw_confidence(one) for _, one in known])
+    right = np.array([float(one.is_right or False) for _, one in known])
+    groups = [cluster_of(item) for item, _ in known]
     tier.fitted, _, remarks = fit_map(raw, right, groups, seed=run.seed)
     return [f"{tier.name}: {one}" for one in remarks]
 
@@ -253,12 +265,12 @@ def _costs(
 
 
 def _shares(decisions: Sequence[Decision], tiers: Sequence[Tier]) -> list[Number]:
-    """Who answered how many of the items without a label."""
+    """Who answered how many of the items that no label decides."""
     if not decisions:
         return []
     counts = Counter(one.judge for one in decisions)
     named = {f"answered by {tier.name}": counts[tier.name] for tier in tiers}
-    numbers = [Number("items without a label", len(decisions))]
+    numbers = [Number("items to answer", len(decisions))]
     for name, num in (named | {"abstained": counts[None]}).items():
         share = wilson(num, len(decisions))
         numbers.append(Number(name, 100 * share.value, percent(share.low), percent(share.high),

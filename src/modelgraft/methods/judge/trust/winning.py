@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from modelgraft.core.errors import InputError
 from modelgraft.core.results import Number
 from modelgraft.evaluation.intervals import Array, Interval, bootstrap_mean
-from modelgraft.methods.judge.data import Item
+from modelgraft.methods.judge.data import Item, cluster_of
 from modelgraft.methods.judge.judging.judgments import TIE, Judgment
 from modelgraft.methods.judge.method.correction import (
     clustered_prediction_powered_mean,
@@ -28,7 +28,7 @@ def win_rates(
     """The rate by the judge alone, corrected by the labels, and by the labels alone; remarks.
 
     Nothing where all items are labelled or none is: there is nothing to correct. Ties count half;
-    items without a verdict are left out. Items of one group are one cluster.
+    items without a verdict are left out. The bounds of PPI++ count clusters (`data.cluster_of`).
     """
     kept = [(i, j) for i, j in zip(items, judgments, strict=True) if j.winner is not None]
     is_labelled = np.array([isinstance(item.label, str) for item, _ in kept], dtype=bool)
@@ -40,7 +40,7 @@ def win_rates(
     alone = bootstrap_mean(y)
     rates = {"by the judge alone": bootstrap_mean(wins), "by the labels alone": alone}
     remarks = []
-    groups = [item.group or item.id for item, _ in kept]
+    groups = [cluster_of(item) for item, _ in kept]
     try:
         rates["PPI++"] = _powered(y, f, g, groups, is_labelled)
     except InputError as error:

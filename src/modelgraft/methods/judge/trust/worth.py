@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from modelgraft.core.errors import InputError
 from modelgraft.core.results import Number
+from modelgraft.core.seeds import rng_seed
 from modelgraft.evaluation.intervals import Array, wilson
 from modelgraft.methods.judge.config import CalibrateConfig, CalibratorName
 from modelgraft.methods.judge.judging.judgments import TIE, Judgment
@@ -30,8 +32,9 @@ FEWEST_OF_A_KIND = 10
 class Worth:
     """What the verdicts of one policy are worth on the labelled items that have a winner.
 
-    `confidence` is the judge's own, `calibrated` that of maps fitted without the item. The
-    certificate counts labelled items without a winner as never accepted.
+    `confidence` is the judge's own, `calibrated` that of maps fitted without the item's cluster.
+    The certificate counts labelled items without a winner as never accepted, and looks at one item
+    of each cluster: its test is one of independent items.
     """
 
     name: str
@@ -45,34 +48,44 @@ class Worth:
 
     @classmethod
     def of(
-        cls, name: str, judgments: Sequence[Judgment], config: CalibrateConfig, seed: int
+        cls,
+        name: str,
+        judgments: Sequence[Judgment],
+        clusters: Sequence[str],
+        config: CalibrateConfig,
+        seed: int,
     ) -> Worth:
-        """The worth of judgments, by those whose label names the better candidate."""
-        known = [one for one in judgments if isinstance(one.label, str) and one.label != TIE]
-        won = [one for one in known if one.winner not in (None, TIE)]
-        raw = np.array([raw_confidence(one) for one in won])
-        right = np.array([float(one.is_right or False) for one in won])
-        groups = [one.group or one.item for one in won]
+        """The worth of judgments in `clusters`, by those whose label names the better candidate."""
+        pairs = zip(judgments, clusters, strict=True)
+        known = [(one, own) for one, own in pairs
+                 if isinstance(one.label, str) and one.label != TIE]  # fmt: skip
+        raw = np.array([raw_confidence(one) for one, _ in known])
+        right = np.array([float(one.is_right or False) for one, _ in known])
+        own = [cluster for _, cluster in known]
+        won = raw > 0
         fitted, calibrated, remarks = fit_map(
-            raw, right, groups, choice=config.calibrator, folds=config.folds, seed=seed
-        )
-        worth = cls(name, len(known), raw, calibrated, right, fitted,
+            raw[won], right[won], [own[place] for place in np.flatnonzero(won)],
+            choice=config.calibrator, folds=config.folds, seed=seed,
+        )  # fmt: skip
+        worth = cls(name, len(known), raw[won], calibrated, right[won], fitted,
                     remarks=[f"{name}: {one}" for one in remarks])  # fmt: skip
         if config.agreement is not None:
-            worth.certify(config.agreement, config.confidence)
+            drawn = one_of_each(own, seed)
+            if told := drawn_remark(len(drawn), len(known)):
+                worth.remarks.append(f"{name}: {told}")
+            worth.certify(raw[drawn], right[drawn], config.agreement, config.confidence)
         return worth
 
-    def certify(self, agreement: float, sureness: float) -> None:
-        """Certify the threshold of the judge's own confidence."""
-        rest = np.zeros(self.num - self.confidence.size)
+    def certify(self, raw: Array, right: Array, agreement: float, sureness: float) -> None:
+        """Certify the threshold of the judge's own confidence on independent items [drawn]."""
         alpha, delta = 1 - agreement, 1 - sureness
         found = certify(
-            np.concatenate([self.confidence, rest]),
-            np.concatenate([self.is_right, rest]),
+            raw,
+            right,
             alpha=alpha,
             delta=delta,
             grid=GRID,
-            at_least=first_test(self.num, alpha, delta),
+            at_least=first_test(raw.size, alpha, delta),
         )
         self.certificate = found
         self.fitted = replace(self.fitted, status=found.status, threshold=found.threshold)
@@ -134,6 +147,29 @@ class Worth:
         return numbers
 
 
+def one_of_each(clusters: Sequence[str], seed: int) -> list[int]:
+    """The place of one item of each cluster, drawn by the seed before any verdict is looked at.
+
+    All places where every item is a cluster of its own.
+    """
+    rng = np.random.default_rng(rng_seed("judge", "one of each", seed))
+    drawn: dict[str, int] = {}
+    for place in rng.permutation(len(clusters)).tolist():
+        drawn.setdefault(clusters[place], place)
+    return sorted(drawn.values())
+
+
+def drawn_remark(num: int, total: int) -> str:
+    """That not all labelled items certify, and what is promised then; empty where all do."""
+    if num == total:
+        return ""
+    return (
+        f"certified on {num:,} of {total:,} labelled items, one of each group or instruction, "
+        "drawn in advance: the others say nothing independent. The promise counts every group "
+        "alike, and of further labels those of other groups help."
+    )
+
+
 def first_test(num: int, alpha: float, delta: float) -> int:
     """How many accepted verdicts the first test has, by the number of labels alone.
 
@@ -173,6 +209,11 @@ def fit_map(
     With too few verdicts of a kind there is no map, and with the choice `auto` none that is not
     better than the judge's own confidences; those are taken then.
     """
+    if len(set(groups)) == 1:
+        return Fitted(), raw, [
+            "no map of confidences: all verdicts are of one group or instruction, and two are "
+            "needed to see whether a map holds."
+        ]  # fmt: skip
     fewest = int(min(right.sum(), right.size - right.sum()))
     if fewest < FEWEST_OF_A_KIND:
         return Fitted(), raw, [
@@ -181,10 +222,15 @@ def fit_map(
         ]  # fmt: skip
     names: list[Method] = list(CALIBRATORS) if choice == "auto" else [choice]
     folds = min(folds, len(set(groups)))
-    tried: dict[Method, Array] = {
-        name: cross_fitted(CALIBRATORS[name], raw, right, groups=groups, num_folds=folds, seed=seed)
-        for name in names
-    }
+    try:
+        tried: dict[Method, Array] = {
+            name: cross_fitted(
+                CALIBRATORS[name], raw, right, groups=groups, num_folds=folds, seed=seed
+            )
+            for name in names
+        }
+    except InputError as error:  # groups are so few that a fold leaves one kind of verdict
+        return Fitted(), raw, [f"no map of confidences: {str(error).splitlines()[0]}"]
     losses = {name: negative_log_likelihood(found, right) for name, found in tried.items()}
     own = negative_log_likelihood(raw, right)
     best = min(losses, key=losses.__getitem__)

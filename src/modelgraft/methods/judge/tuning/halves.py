@@ -29,7 +29,7 @@ from modelgraft.nn.modes import eval_mode
 Report = Callable[[int, int], None]
 
 _AT_ONCE = 2048  # tokens of one forward pass below the cut
-# Files above this size hold half as many bits a number, where the model has more.
+# Files above this size hold half as many bits a number, where the model has 32.
 _LARGE_BYTES = 4 * 2**30
 _STATES, _STATE = "states.bin", "state.json"
 
@@ -79,8 +79,8 @@ class LowerStates:
     """The states at the input of a block for every token of prompts, in a file of `folder`.
 
     They are computed on the first use. A process that was killed goes on where it stopped; a file
-    of another model, block or prompts is overwritten. Numbers have the model's type, or float16 in
-    files above 4 GB.
+    of another model, block or prompts is overwritten. Numbers have the model's type; of
+    float32 float16 in files above 4 GB.
     """
 
     def __init__(
@@ -100,7 +100,9 @@ class LowerStates:
         self.starts = prompts.shared + np.concatenate([[0], np.cumsum(sizes)[:-1]])
         self.numbers = int((prompts.shared + sizes.sum()) * self.width)
         own = self.model.dtype
-        self.dtype = torch.float16 if self.numbers * own.itemsize > _LARGE_BYTES else own
+        # bfloat16 is as short already, and reaches beyond float16.
+        is_halved = own == torch.float32 and self.numbers * own.itemsize > _LARGE_BYTES
+        self.dtype = torch.float16 if is_halved else own
         known = [fingerprint(self.model, tokenizer), block, prompts.ids, str(self.dtype)]
         self.key = hashlib.sha256(repr(known).encode()).hexdigest()[:16]
         self.folder = folder

@@ -9,7 +9,7 @@ import numpy as np
 
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.seeds import rng_seed
-from modelgraft.methods.judge.data import Item
+from modelgraft.methods.judge.data import Item, cluster_of
 from modelgraft.methods.judge.judging.judgments import TIE
 
 FEWEST = 5
@@ -76,11 +76,12 @@ def first_is_better(items: Sequence[Item]) -> np.ndarray:
 def split(
     items: Sequence[Item], share: float, *, seed: int
 ) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    """Items to train on and held-out ones, about `share` of all; a group is on one side.
+    """Items to train on and held-out ones, about `share` of all; a cluster is on one side.
 
-    Raises `ConfigError` when the groups cannot be dealt to both sides.
+    A cluster is a group, or without one an instruction. Raises `ConfigError` when they cannot be
+    dealt to both sides.
     """
-    names = [one.group or f"item {place}" for place, one in enumerate(items)]
+    names = [cluster_of(one) for one in items]
     groups = list(dict.fromkeys(names))
     order = np.random.default_rng(rng_seed("judge", "held out", seed)).permutation(len(groups))
     wanted, held, num = round(share * len(items)), set[str](), 0
@@ -94,8 +95,8 @@ def split(
     if len(rest) < 2 or len(trained) < FEWEST:
         raise ConfigError(
             "held_out",
-            f"--held-out {share:g}: {len(items)} pairs in {len(groups)} groups leave "
-            f"{len(trained)} to train on and {len(rest)} held out; at least {FEWEST} and 2 are "
-            "needed.\n  Add labelled pairs, or change the share.",
+            f"--held-out {share:g}: {len(items)} pairs in {len(groups)} groups or instructions "
+            f"leave {len(trained)} to train on and {len(rest)} held out; at least {FEWEST} and 2 "
+            "are needed.\n  Add labelled pairs of other instructions, or change the share.",
         )
     return trained, rest

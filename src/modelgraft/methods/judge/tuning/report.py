@@ -15,7 +15,12 @@ from modelgraft.evaluation.tables import markdown_rows
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Judge
 from modelgraft.methods.judge.judges.local import LikelihoodJudge
-from modelgraft.methods.judge.judging.judgments import Asking, pair_judgment
+from modelgraft.methods.judge.judging.judgments import (
+    Asking,
+    order_odds,
+    pair_judgment,
+    read_orders,
+)
 from modelgraft.methods.judge.probes.measured import Measured, share
 from modelgraft.methods.judge.probes.strata import (
     BASELINES,
@@ -53,15 +58,13 @@ class Report:
 
 
 def read_pairs(judge: Judge, items: Sequence[Item], asking: Asking) -> tuple[Array, Array]:
-    """Log-odds of the first shown [pairs, 2] in both orders, and what is right when averaged."""
-    calls = [asking.call(item, *order) for item in items for order in ((0, 1), (1, 0))]
-    verdicts = judge.read(calls)
-    odds = np.array([one.log_odds for one in verdicts]).reshape(-1, 2)
-    judgments = [
-        pair_judgment(item, {(0, 1): [verdicts[2 * at]], (1, 0): [verdicts[2 * at + 1]]}, "average")
-        for at, item in enumerate(items)
-    ]
-    return odds, rights(judgments)
+    """Log-odds of the first shown [pairs, 2] in both orders, and what is right when averaged.
+
+    Equal texts have no log-odds, and are a tie, which is right of no pair with a better one.
+    """
+    each, _ = read_orders(items, judge, asking)
+    judgments = [pair_judgment(item, own, "average") for item, own in zip(items, each, strict=True)]
+    return order_odds(each), rights(judgments)
 
 
 def likelihoods_of(judge: LikelihoodJudge, items: Sequence[Item]) -> Array:
