@@ -124,3 +124,60 @@ def test_unknown_probes_are_refused_before_any_call(tmp_path):
     config = AuditConfig(judge="http://127.0.0.1:1/v1#m", probes=("fillers",))
     with open_run(tmp_path / "r") as run, pytest.raises(ConfigError, match="there are swap"):
         audit(config, run)
+
+
+def by_generator(own_is_good: bool) -> list:
+    """The world's pairs, one answer of each by "me"."""
+    return [
+        item.with_candidates(
+            [
+                replace(
+                    one, meta={"generator": "me" if (one.id == GOOD) == own_is_good else "other"}
+                )
+                for one in item.candidates
+            ]
+        )
+        for item in ITEMS
+    ]
+
+
+class Vain(Judge):
+    """Prefers what "me" wrote."""
+
+    def _verdict(self, call):
+        mine = [float(one.meta["generator"] == "me") for one in call.candidates]
+        p = float(expit(4 * (mine[0] - mine[1])))
+        return verdict_of(call, read(call.labels, [0.9 * p, 0.9 * (1 - p)]))
+
+
+def test_a_judge_that_prefers_its_own_answers_is_found_out_and_a_fair_one_is_not(tmp_path):
+    mixed = by_generator(True)[::2] + by_generator(False)[1::2]
+    name = "prefers answers of me more than people do"
+    for judge, gap in ((Vain(), 1.0), (Judge(), 0.0)):
+        with open_run(tmp_path / type(judge).__name__) as run:
+            found = audit_pairs(mixed, judge, PAIR, run, own="me")
+        assert {one.name: one.value for one in found.numbers}[name] == pytest.approx(gap)
+
+
+class Reader(Judge):
+    """Prefers the good answer where the labels are letters that it knows, else the bad one."""
+
+    def _verdict(self, call):
+        sign = 1 if call.labels[0] == "A" else -1
+        odds = sign * (
+            self._value("", call.candidates[0].id) - self._value("", call.candidates[1].id)
+        )
+        p = float(expit(odds))
+        return verdict_of(call, read(call.labels, [0.9 * p, 0.9 * (1 - p)]))
+
+
+def test_a_judge_that_goes_by_the_names_of_the_labels_is_found_out(tmp_path):
+    name = "labels named X, Y: verdicts that change"
+    for judge, share in ((Reader(), 1.0), (Judge(), 0.0)):
+        found, _ = told(judge, folder=tmp_path / type(judge).__name__, names=("X", "Y"))
+        assert found[name].value == share
+
+
+def test_every_label_needs_another_name(tmp_path):
+    with pytest.raises(ConfigError, match="3 for the 2 labels"), open_run(tmp_path / "b") as run:
+        audit(AuditConfig(names=("X", "Y", "Z")), run)

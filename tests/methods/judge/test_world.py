@@ -8,7 +8,14 @@ import re
 import pytest
 
 from modelgraft.methods.judge.world.lexicon import CAPITALS, DECOYS, WORDS
-from modelgraft.methods.judge.world.pairs import ADVERSARIAL, BAD, CATEGORIES, GOOD, world_pairs
+from modelgraft.methods.judge.world.pairs import (
+    ADVERSARIAL,
+    BAD,
+    CATEGORIES,
+    GOOD,
+    category_of,
+    world_pairs,
+)
 
 ITEMS = world_pairs(60)
 
@@ -45,31 +52,31 @@ def test_the_splits_share_no_word_and_no_country():
 def is_right(item, text) -> bool:
     """By the instruction alone."""
     said = item.instruction
-    if item.group == "sums":
+    if category_of(item) == "sums":
         first, second = map(int, re.findall(r"\d+", said))
         return int(re.findall(r"\d+", text)[-1]) == first + second
-    if item.group in ("capitals", "short_right"):
+    if category_of(item) in ("capitals", "short_right"):
         country = said.removeprefix("What is the capital of ").rstrip("?")
         return CAPITALS[country] in text
-    if item.group == "less_familiar":
+    if category_of(item) == "less_familiar":
         country = said.removeprefix("What is the capital of ").rstrip("?")
         return DECOYS[country].split("/")[0] in text
-    if item.group == "copying":
+    if category_of(item) == "copying":
         return text == re.findall(r'"(\w+)"', said)[0]
-    if item.group == "off_topic":
+    if category_of(item) == "off_topic":
         return said.removeprefix("Tell me one fact about ").rstrip(".") in text
-    if item.group == "word_count":
+    if category_of(item) == "word_count":
         return len(text.split()) == int(re.findall(r"\d+", said)[0])
-    if item.group == "forbidden":
+    if category_of(item) == "forbidden":
         return re.findall(r'"(\w+)"', said)[0] not in text.rstrip(".").split()
-    if item.group == "json":
+    if category_of(item) == "json":
         return text.startswith("{") and bool(json.loads(text))
     return text[0].isupper()  # fluency: the sentence in its order
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_the_good_answer_is_right_by_what_was_asked_and_the_bad_one_is_not(category):
-    for item in (one for one in ITEMS if one.group == category):
+    for item in (one for one in ITEMS if category_of(one) == category):
         good, bad = answers(item)
         assert is_right(item, good), item
         if category != "fluency":
@@ -77,6 +84,6 @@ def test_the_good_answer_is_right_by_what_was_asked_and_the_bad_one_is_not(categ
 
 
 def test_in_adversarial_pairs_the_shorter_answer_is_often_the_good_one():
-    short = [item for item in ITEMS if item.group == "short_right"]
+    short = [item for item in ITEMS if category_of(item) == "short_right"]
     assert all(len(answers(item)[0]) < len(answers(item)[1]) for item in short)
     assert set(ADVERSARIAL) == {"word_count", "forbidden", "json", "less_familiar", "short_right"}

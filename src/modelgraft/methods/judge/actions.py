@@ -279,12 +279,27 @@ def audit(config: AuditConfig, run: Run) -> Result:
     _check_names("probes", config.probes, PROBES)
     _check_names("attacks", config.attacks, ATTACKS)
     asking = asking_of(config, "pair")
+    if config.names and len(config.names) != len(asking.template.labels):
+        raise ConfigError(
+            "names",
+            f"--names: {len(config.names)} for the {len(asking.template.labels)} labels of "
+            f"--template {asking.template.name}.",
+        )
     items = items_of(config, run, at_least=2, at_most=2)
     with store_of(config, run) as store:
         calls = Calls(config, run, store)
         items = with_references(config, run, items, calls)
         judge = open_judge(config, run, store, calls=calls)
-        found = audit_pairs(items, judge, asking, run, probes=config.probes, attacks=config.attacks)
+        found = audit_pairs(
+            items,
+            judge,
+            asking,
+            run,
+            probes=config.probes,
+            attacks=config.attacks,
+            own=config.own,
+            names=config.names,
+        )
     write_judgments(run, found.judgments, found.verdicts)
     numbers = [Number("pairs", len(items)), *agreement_numbers(found.judgments), *found.numbers]
     return Result(

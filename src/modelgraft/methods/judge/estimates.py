@@ -105,7 +105,7 @@ def estimate_select(config: SelectConfig, settings: Settings) -> list[Number]:
 def estimate_audit(config: AuditConfig, settings: Settings) -> list[Number]:
     """What an audit would take at most: both orders, for each probe of either candidate as well."""
     items = [one for one in _items(config, settings, at_least=2) if len(one.candidates) == 2]
-    rounds = 1 + 2 * len(config.probes) + len(config.attacks)
+    rounds = 1 + 2 * len(config.probes) + len(config.attacks) + bool(config.names)
     orders = [(item, order, rounds) for item in items for order in ((0, 1), (1, 0))]
     return [Number("pairs", len(items)), *_looks(config, "pair", items, orders)]
 

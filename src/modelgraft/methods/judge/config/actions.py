@@ -175,6 +175,12 @@ class AuditConfig(JudgeOptions):
     attacks: tuple[str, ...] = opt(
         ("naive plea", "fake completion", "constant answer"), "Attacks by the worse answer."
     )
+    own: str = opt(
+        "", "The generator whose answers are the judge's own: does it prefer them without a reason?"
+    )
+    names: tuple[str, ...] = opt(
+        (), "Other names for the template's labels: how many verdicts change with them?"
+    )
 
     @property
     def _takes_likelihood(self) -> bool:

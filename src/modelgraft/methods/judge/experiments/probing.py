@@ -24,7 +24,14 @@ from modelgraft.methods.judge.method.probe import (
     fit_probe,
     swap_averaged,
 )
-from modelgraft.methods.judge.world.pairs import ADVERSARIAL, CATEGORIES, GOOD, PLAIN, world_pairs
+from modelgraft.methods.judge.world.pairs import (
+    ADVERSARIAL,
+    CATEGORIES,
+    GOOD,
+    PLAIN,
+    category_of,
+    world_pairs,
+)
 
 EACH = 20
 BLOCKS = (10, 13, 16, 19, 22, 25, 28, 30)
@@ -87,8 +94,8 @@ def probe(loaded: Loaded, report: Report, *, seed: int, quick: bool) -> Probed:
     blocks = BLOCKS[3:4] if quick else BLOCKS
     first, second = states_of(loaded, train, blocks, report)
     held_first, held_second = states_of(loaded, test, blocks, report)
-    is_plain = np.array([one.group in PLAIN for one in train])
-    is_held_plain = np.array([one.group in PLAIN for one in test])
+    is_plain = np.array([category_of(one) in PLAIN for one in train])
+    is_held_plain = np.array([category_of(one) in PLAIN for one in test])
     place, accuracies = choose_block(first[is_plain], second[is_plain], seed)
     said = _verbal(loaded, test, report)
     likelier = _likelier(loaded, test, report)
@@ -135,8 +142,8 @@ def _arms(
     seed: int,
 ) -> dict[str, Arm]:
     """Probes trained in several ways, on the held-out pairs."""
-    groups = np.array([one.group for one in train])
-    held_groups = np.array([one.group for one in test])
+    groups = np.array([category_of(one) for one in train])
+    held_groups = np.array([category_of(one) for one in test])
     is_plain = np.isin(groups, PLAIN)
     arms = {"plain": _judged(_fit(first[is_plain], second[is_plain]), held_first, held_second)}
     if not is_plain.all():
@@ -211,7 +218,7 @@ def _by_category(
     found: dict[str, Arm], test: Sequence[Item], said: Marks, likelier: Marks
 ) -> list[Number]:
     """Every category, and the balanced mean over pairs whose good answer is likelier or is not."""
-    groups = np.array([one.group for one in test])
+    groups = np.array([category_of(one) for one in test])
     name = "all categories" if "all categories" in found else "plain"
     right = found[name][0]
     numbers = [

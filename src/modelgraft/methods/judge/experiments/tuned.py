@@ -49,7 +49,7 @@ from modelgraft.methods.judge.tuning.head import (
 from modelgraft.methods.judge.tuning.labelled import first_is_better
 from modelgraft.methods.judge.tuning.loading import describe, save_tuned
 from modelgraft.methods.judge.tuning.report import likelihoods_of, read_pairs
-from modelgraft.methods.judge.world.pairs import ADVERSARIAL, CATEGORIES, world_pairs
+from modelgraft.methods.judge.world.pairs import ADVERSARIAL, CATEGORIES, category_of, world_pairs
 from modelgraft.training.config import OptimConfig
 
 EACH, HELD_OUT_EACH = 200, 40
@@ -140,7 +140,7 @@ def choice_arm(
     """Log-odds of the first shown [held-out pairs, 2] by an adapter trained on some categories."""
     epochs = 1.0 if found.quick else epochs
     options = ChoiceOptions(8, 16.0, LAYERS, penalty, epochs, OPTIM)
-    pairs = [place for place, one in enumerate(found.train) if one.group in categories]
+    pairs = [place for place, one in enumerate(found.train) if category_of(one) in categories]
 
     def work(own: Run) -> Any:
         about = describe(found.loaded, "choice", plainly())
@@ -242,7 +242,7 @@ def _run(run: Run, quick: bool) -> Findings:
     likelier = ((likelihoods[0] > likelihoods[1]) == is_first).astype(float)
     probed = probe_arm(found)
     head = head_arm(found)
-    groups = np.array([one.group for one in found.held_out])
+    groups = np.array([category_of(one) for one in found.held_out])
     arms = {
         CHOICE: judged(choice_arm(found, CHOICE), is_first),
         NO_PENALTY: judged(choice_arm(found, NO_PENALTY, penalty=0.0), is_first),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from modelgraft.evaluation.intervals import Array
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Judge, Verdict
 from modelgraft.methods.judge.judging.judgments import (
+    TIE,
     Asking,
     Judgment,
     compare,
@@ -37,6 +38,7 @@ from modelgraft.methods.judge.probes.strata import (
     shortcut_of,
 )
 from modelgraft.methods.judge.probes.transforms import PROBES
+from modelgraft.methods.judge.probes.wordings import renamed_labels
 
 
 @dataclass
@@ -66,12 +68,21 @@ def audit_pairs(
     *,
     probes: Sequence[str] = (),
     attacks: Sequence[str] = (),
+    own: str = "",
+    names: Sequence[str] = (),
 ) -> Audit:
-    """Judge pairs in both orders, then changed and attacked ones, and measure what moves."""
+    """Judge pairs in both orders, then changed and attacked ones, and measure what moves.
+
+    `own` is the generator whose answers are the judge's own, `names` are other labels to ask by.
+    """
     audit = Audit(list(items))
     _in_both_orders(audit, judge, asking)
     _position(audit)
     _lengths(audit)
+    if own:
+        _own_answers(audit, own)
+    if names:
+        _label_names(audit, judge, asking, names)
     if (good_places(audit.items) >= 0).any():
         _strata(audit)
     for place, name in enumerate(probes):
@@ -115,6 +126,33 @@ def _lengths(audit: Audit) -> None:
     audit.tell("prefers the longer", measures.prefers_longer(lead, sizes), unit="share",
                baseline=0.5)  # fmt: skip
     audit.tell("prefers the list", measures.prefers_list(lead, layouts), unit="share", baseline=0.5)
+
+
+def _own_answers(audit: Audit, own: str) -> None:
+    """Whether the judge prefers its own answers where people do not."""
+    judge, human = [], []
+    for item, judgment in zip(audit.items, audit.judgments, strict=True):
+        ours = {one.id for one in item.candidates if one.meta.get("generator") == own}
+        if len(ours) == 1:
+            judge.append(np.nan if judgment.winner in (None, TIE) else judgment.winner in ours)
+            is_known = isinstance(item.label, str) and item.label != TIE
+            human.append(float(item.label in ours) if is_known else np.nan)
+    gap = measures.equal_opportunity_gap(judge, human)
+    audit.tell(f"prefers answers of {own} more than people do", gap, unit="share", better="lower",
+               baseline=0.0)  # fmt: skip
+
+
+def _label_names(audit: Audit, judge: Judge, asking: Asking, names: Sequence[str]) -> None:
+    """How many verdicts change when the labels have other names."""
+    renamed = replace(asking, template=renamed_labels(asking.template, names))
+    after, verdicts = compare(audit.items, judge, renamed)
+    audit.verdicts += verdicts
+    found = measures.verdict_change_rate(
+        [one.winner for one in audit.judgments], [one.winner for one in after],
+        [one.id for one in audit.items],
+    )  # fmt: skip
+    audit.tell(f"labels named {', '.join(names)}: verdicts that change", found, unit="share",
+               better="lower", baseline=0.0)  # fmt: skip
 
 
 def _strata(audit: Audit) -> None:

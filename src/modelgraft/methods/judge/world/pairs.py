@@ -25,7 +25,7 @@ from modelgraft.methods.judge.world.lexicon import (
 )
 
 Split = Literal["train", "held-out"]
-GOOD, BAD = "good", "bad"
+GOOD, BAD, CATEGORY = "good", "bad", "category"
 _OFFSETS = (-3, -2, 2, 3, 5)
 
 
@@ -163,6 +163,11 @@ PLAIN = ("sums", "capitals", "copying", "off_topic", "fluency")
 ADVERSARIAL = tuple(name for name in CATEGORIES if name not in PLAIN)
 
 
+def category_of(item: Item) -> str:
+    """The category of a pair of the world."""
+    return item.meta[CATEGORY]
+
+
 def world_pairs(
     num_each: int,
     *,
@@ -172,7 +177,7 @@ def world_pairs(
 ) -> list[Item]:
     """`num_each` pairs of every category, all different, the good answer at a random place.
 
-    The candidates' ids are good and bad, the group is the category. Words and facts of the two
+    The candidates' ids are good and bad. Words and facts of the two
     splits are disjoint; sums share their numbers, as there are few.
     """
     items: list[Item] = []
@@ -195,7 +200,7 @@ def world_pairs(
                     found.instruction,
                     tuple(both),
                     label=GOOD,
-                    group=name,
+                    meta={CATEGORY: name},
                 )
             )
     return items
