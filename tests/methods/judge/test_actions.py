@@ -19,6 +19,7 @@ from modelgraft.methods.judge.config import CompareConfig, RankConfig, ScoreConf
 from modelgraft.methods.judge.judging.judgments import Judgment
 from modelgraft.methods.judge.opening import world_of
 from modelgraft.methods.judge.summaries import agreement_numbers
+from modelgraft.methods.judge.world.pairs import category_of
 
 
 def longer_wins(request: Request) -> Reply:
@@ -204,7 +205,7 @@ def test_missing_verdicts_are_left_out_of_the_agreement_and_counted_beside_it():
 @pytest.mark.parametrize("num", [1, 2, 13, 20])
 def test_just_so_many_items_of_the_world_are_used_evenly_from_all_categories(num):
     items = world_of(ScoreConfig(num=num), seed=0)
-    counts = Counter(one.group for one in items)
+    counts = Counter(category_of(one) for one in items)
     assert len({one.id for one in items}) == num
     assert len(counts) == min(num, 10) and max(counts.values()) - min(counts.values()) <= 1
 

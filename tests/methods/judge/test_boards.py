@@ -39,7 +39,7 @@ from modelgraft.methods.judge.leaderboard.win_rates import (
 )
 from modelgraft.methods.judge.method.comparison import Comparison, length_covariate
 from modelgraft.methods.judge.method.length_control import length_controlled
-from modelgraft.methods.judge.world.pairs import CATEGORIES
+from modelgraft.methods.judge.world.pairs import CATEGORIES, category_of
 
 Row = dict[str, Any]
 
@@ -369,7 +369,7 @@ def test_items_without_generators_and_other_rows_are_refused(tmp_path: Path):
 
 def test_the_worlds_contest_has_three_writers_of_known_worth(tmp_path: Path):
     items = world_contest(25, seed=0)
-    assert len(items) == 25 and {one.group for one in items} == set(CATEGORIES)
+    assert len(items) == 25 and {category_of(one) for one in items} == set(CATEGORIES)
     assert items == world_contest(25, seed=0) != world_contest(25, seed=1)
     assert all({one.meta["generator"] for one in item.candidates} == {"careful", "hasty", "chatty"}
                for item in items)  # fmt: skip
