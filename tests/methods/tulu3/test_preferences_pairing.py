@@ -40,7 +40,7 @@ LABEL = re.compile(r"^=== response (\S+)$", re.MULTILINE)
 @pytest.fixture(autouse=True)
 def no_waits(monkeypatch):
     """Calls that failed are tried again at once."""
-    monkeypatch.setattr("modelgraft.language.endpoints.http.backoff", lambda *_: 0.0)
+    monkeypatch.setattr("modelgraft.language.endpoints.http.backoff", lambda *_, **__: 0.0)
 
 
 def make(folder: Path, *, seed: int = 5, **options: object) -> Result:

@@ -176,10 +176,10 @@ class AuditConfig(JudgeOptions):
         ("naive plea", "fake completion", "constant answer"), "Attacks by the worse answer."
     )
     own: str = opt(
-        "", "The generator whose answers are the judge's own: does it prefer them without a reason?"
+        "", "The generator whose answers are the judge's own: tell whether it prefers them."
     )
     names: tuple[str, ...] = opt(
-        (), "Other names for the template's labels: how many verdicts change with them?"
+        (), "Other names for the template's labels: tell how many verdicts change with them."
     )
 
     @property
