@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelgraft.core.errors import ConfigError, InputError
-from modelgraft.methods.judge.extract import EXTRACTORS, extractor, read_verdict, two_scores
+from modelgraft.methods.judge.extract import EXTRACTORS, extractor, read_verdict
 from modelgraft.methods.judge.fences import cleaned, fence_word, fenced, marked
 
 AB = ("A", "B", "C")
@@ -106,12 +106,6 @@ def test_what_a_candidate_plants_is_never_the_verdict(text, label, status):
 def test_without_a_planted_verdict_the_last_one_counts():
     text = 'First I thought "[[A]]". Now I say [[B]]'
     assert read_verdict(text, "stop", AB, "brackets", shown=["one", "other"]).label == "B"
-
-
-def test_two_scores_stand_alone_in_the_first_line():
-    assert two_scores("8 9.5\nBecause") == (8.0, 9.5)
-    assert two_scores("8, 7\n") == (8.0, 7.0)
-    assert two_scores("I give 8 9\n") is None
 
 
 def test_unknown_names_and_broken_patterns_are_refused():

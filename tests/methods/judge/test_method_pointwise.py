@@ -60,19 +60,23 @@ GRAPH = DecisionGraph(
 )
 
 
+def walked(graph, answers):
+    """The nodes that are asked, and the score, when each gets an answer by its name."""
+    walk, asked = graph.walk(), []
+    try:
+        name = next(walk)
+        while True:
+            asked.append(name)
+            name = walk.send(answers(name))
+    except StopIteration as stop:
+        return asked, stop.value
+
+
 def test_a_decision_graph_is_walked_to_its_score():
-    asked = []
-
-    def ask(question, answers):
-        asked.append((question, answers))
-        return "no" if "polite" in question else "yes"
-
-    assert GRAPH.walk(ask) == (0.5, ["yes", "no"])
-    assert asked == [("Does it end?", ("yes", "no")), ("Is it polite?", ("yes", "no"))]
-    score, given = GRAPH.walk(lambda question, answers: None)
-    assert math.isnan(score) and given == []
-    with pytest.raises(ConfigError, match="'maybe' is none of yes, no"):
-        GRAPH.walk(lambda question, answers: "maybe")
+    answers = {"ends": "yes", "polite": "no"}
+    assert walked(GRAPH, answers.get) == (["ends", "polite"], 0.5)
+    asked, score = walked(GRAPH, lambda name: None)
+    assert asked == ["ends"] and math.isnan(score)
 
 
 def test_graphs_that_lead_nowhere_or_in_a_circle_are_refused():
@@ -95,7 +99,7 @@ def test_graphs_that_lead_nowhere_or_in_a_circle_are_refused():
         "c": Node("?", {"x": "d"}),
         "d": Node("?", {"x": 1.0}),
     }
-    assert DecisionGraph("a", diamond).walk(lambda question, answers: answers[-1])[0] == 1.0
+    assert walked(DecisionGraph("a", diamond), lambda name: "x")[1] == 1.0
 
 
 def test_few_claims_are_worth_less_and_none_are_no_score():

@@ -27,7 +27,7 @@ from modelgraft.methods.judge.config import (
 from modelgraft.methods.judge.data import Item, read_items
 from modelgraft.methods.judge.judges.calls import Call
 from modelgraft.methods.judge.judging.exemplars import drawn_examples, without_examples
-from modelgraft.methods.judge.judging.judgments import ORDERS, Asking, pair_orders
+from modelgraft.methods.judge.judging.judgments import BOTH_ORDERS, Asking, pair_orders
 from modelgraft.methods.judge.judging.listing import SET_SIZE
 from modelgraft.methods.judge.judging.ranking import SHARE
 from modelgraft.methods.judge.leaderboard.boards import items_to_judge
@@ -106,7 +106,7 @@ def estimate_audit(config: AuditConfig, settings: Settings) -> list[Number]:
     """What an audit would take at most: both orders, for each probe of either candidate as well."""
     items = [one for one in _items(config, settings, at_least=2) if len(one.candidates) == 2]
     rounds = 1 + 2 * len(config.probes) + len(config.attacks) + bool(config.names)
-    orders = [(item, order, rounds) for item in items for order in ((0, 1), (1, 0))]
+    orders = [(item, order, rounds) for item in items for order in BOTH_ORDERS]
     return [Number("pairs", len(items)), *_looks(config, "pair", items, orders)]
 
 
@@ -121,7 +121,7 @@ def estimate_bench(config: BenchConfig, settings: Settings) -> list[Number]:
     looks: list[Look] = []
     for item in items:
         places = [(place,) for place in range(len(item.candidates))]
-        looks += [(item, order, rounds) for order in (ORDERS if mode == "pair" else places)]
+        looks += [(item, order, rounds) for order in (BOTH_ORDERS if mode == "pair" else places)]
     return [Number("items", len(items)), *_looks(config, mode, items, looks)]
 
 

@@ -194,12 +194,6 @@ def extractor(name: str) -> Extractor:
     return EXTRACTORS[name]
 
 
-def two_scores(text: str) -> tuple[float, float] | None:
-    """The scores of both candidates, alone in the first line (JudgeLM, FairEval)."""
-    match = re.match(rf"\s*({_NUMBER})[\s,]+({_NUMBER})\s*(?:\n|$)", text)
-    return (float(match.group(1)), float(match.group(2))) if match else None
-
-
 def read_verdict(
     text: str,
     finish_reason: str,

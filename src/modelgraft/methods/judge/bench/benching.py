@@ -32,7 +32,13 @@ from modelgraft.methods.judge.config import BenchConfig
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Judge, Verdict
 from modelgraft.methods.judge.judging import judgments as judging
-from modelgraft.methods.judge.judging.judgments import TIE, Asking, Judgment, pair_judgment
+from modelgraft.methods.judge.judging.judgments import (
+    BOTH_ORDERS,
+    TIE,
+    Asking,
+    Judgment,
+    pair_judgment,
+)
 from modelgraft.methods.judge.method.benchmarks import Pair
 from modelgraft.methods.judge.opening import (
     asking_of,
@@ -62,7 +68,6 @@ POINT_WISE = ("prometheus_scores", "summ_eval", "reward_bench_2")
 """The benchmarks whose items are no pairs: each candidate is judged by itself."""
 
 _RECORDS = {ORDERS, GIVEN, PREFERENCE, PROBABILITY, RECORDED}
-_BOTH = ((0, 1), (1, 0))
 _LABELS = ("A", "B", "C")
 
 
@@ -182,7 +187,7 @@ def _of_slots(item: Item, slots: Pair) -> Judgment:
         return about
     verdicts = {
         order: [_verdict(item, order, (2, 0, 1)[slot or 0])]
-        for order, slot in zip(_BOTH, slots, strict=True)
+        for order, slot in zip(BOTH_ORDERS, slots, strict=True)
     }
     return pair_judgment(item, verdicts, "score")
 
@@ -255,7 +260,7 @@ def _by_rule(
         if len(item.candidates) != 2:
             judgments.append(_by_length(item, pick))
             continue
-        own = {order: [_by_slot(item, order, pick)] for order in _BOTH}
+        own = {order: [_by_slot(item, order, pick)] for order in BOTH_ORDERS}
         verdicts += [one for found in own.values() for one in found]
         judged = pair_judgment(item, own, "score")
         winner = judged.winner if is_sorted else pick(item)

@@ -9,12 +9,11 @@ from modelgraft.core.errors import InputError
 from modelgraft.methods.judge.bench.fields import ORDERS, TIE, shown_in_both
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Verdict
-from modelgraft.methods.judge.judging.judgments import Judgment, pair_judgment
+from modelgraft.methods.judge.judging.judgments import BOTH_ORDERS, Judgment, pair_judgment
 from modelgraft.methods.judge.method.benchmarks import Pair, Shown
 
 Orders = Mapping[str, Pair]
 UNREAD: Pair = (None, None)
-_BOTH = ((0, 1), (1, 0))
 
 
 def recorded_orders(items: Iterable[Item]) -> dict[str, Pair]:
@@ -43,7 +42,7 @@ def read_orders(items: Iterable[Item], verdicts: Iterable[Verdict]) -> dict[str,
             found[item.id] = (0, 0)
             continue
         slots: list[Shown] = []
-        for order in _BOTH:
+        for order in BOTH_ORDERS:
             own = by_order.get((item.id, order))
             if not own:
                 raise InputError(
@@ -61,7 +60,7 @@ def pointwise_orders(items: Iterable[Item], judgments: Iterable[Judgment]) -> di
     winners = {one.item: one.winner for one in judgments}
     found = {}
     for item in items:
-        slot = _slot(item, winners.get(item.id), _BOTH[0])
+        slot = _slot(item, winners.get(item.id), BOTH_ORDERS[0])
         found[item.id] = shown_in_both(slot, slot)
     return found
 

@@ -17,16 +17,16 @@ from modelgraft.evaluation.reproduction import DOES_NOT_HOLD, HOLDS, Experiment,
 from modelgraft.language.endpoints.exchange import Reply, Request
 from modelgraft.language.load import Loaded
 from modelgraft.methods.judge.data import Item
-from modelgraft.methods.judge.experiments.probing import good_places
+from modelgraft.methods.judge.experiments.probing import tuned_on_world
 from modelgraft.methods.judge.experiments.simulated import mean_number
 from modelgraft.methods.judge.experiments.subject import PAIR, described, plainly, subject
 from modelgraft.methods.judge.extract import EXTRACTORS, Extraction, read_verdict
 from modelgraft.methods.judge.judges.calls import Call, Judge
 from modelgraft.methods.judge.judges.chat import ChatJudge, texts_shown
 from modelgraft.methods.judge.judges.local import ChoiceJudge, LikelihoodJudge, Report
-from modelgraft.methods.judge.judges.probe import ProbeJudge, tune_probe
 from modelgraft.methods.judge.judging.judgments import Asking
 from modelgraft.methods.judge.probes.attacks import ATTACKS, attacked_slots
+from modelgraft.methods.judge.probes.pairs import good_places
 from modelgraft.methods.judge.prompts import Hardening, read_template
 from modelgraft.methods.judge.rubric import read_rubric
 from modelgraft.methods.judge.serving import Behaviour, ScriptedJudge
@@ -38,7 +38,6 @@ SCRIPTED_EACH, MODEL_EACH, PROBE_EACH = 6, 2, 6
 FAMILIES = tuple(
     name for name in ATTACKS if name not in ("combined", "long suffix", "empty answer")
 )
-BLOCK = 19  # where E2's probe reads
 _HARDENINGS: tuple[Hardening, ...] = ("none", "fence", "mark")
 _VERDICT = re.compile(r"\[\[([ABC])\]\]")
 # Where a judge repeats the answers, how it is read, and how answers are shut off from it.
@@ -187,15 +186,10 @@ def _scripted(items: Sequence[Item], seed: int) -> tuple[list[Number], dict[str,
 
 def _readers(loaded: Loaded, report: Report, each: int, seed: int) -> dict[str, Judge]:
     """Likelihood and a probe on plain prompts; choice is asked in three hardenings."""
-    train = world_pairs(each, split="train", seed=seed)
-    asking = plainly()
-    calls = [(asking.call(item, 0, 1), asking.call(item, 1, 0)) for item in train]
-    first_wins = [good == 0 for good in good_places(train)]
     model, tokenizer = loaded.model, loaded.tokenizer
-    tuned = tune_probe(model, tokenizer, calls, first_wins, [BLOCK], report=report)
     return {
         "likelihood": LikelihoodJudge(model, tokenizer, name="", report=report),
-        "probe": ProbeJudge(model, tokenizer, tuned.probe, name="", report=report),
+        "probe": tuned_on_world(loaded, each, seed, report),
     }
 
 

@@ -16,7 +16,7 @@ from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.experiments.simulated import share_number
 from modelgraft.methods.judge.experiments.subject import plainly
 from modelgraft.methods.judge.judges.local import ChoiceJudge, LikelihoodJudge, Report
-from modelgraft.methods.judge.judges.probe import pair_states
+from modelgraft.methods.judge.judges.probe import ProbeJudge, pair_states, tune_probe
 from modelgraft.methods.judge.method.probe import (
     Probe,
     both_orders,
@@ -24,24 +24,20 @@ from modelgraft.methods.judge.method.probe import (
     fit_probe,
     swap_averaged,
 )
+from modelgraft.methods.judge.probes.pairs import good_places
 from modelgraft.methods.judge.world.pairs import (
     ADVERSARIAL,
     CATEGORIES,
-    GOOD,
     PLAIN,
     category_of,
     world_pairs,
 )
 
 EACH = 20
+BLOCK = 19  # where a probe reads whose block is not chosen
 BLOCKS = (10, 13, 16, 19, 22, 25, 28, 30)
 # Thresholds of the verdict, in percent of held-out pairs.
 RIGHT, TURNS, GAIN = 85.0, 30.0, 30.0
-
-
-def good_places(items: Sequence[Item]) -> list[int]:
-    """Which candidate of each pair is the good one."""
-    return [[one.id for one in item.candidates].index(GOOD) for item in items]
 
 
 def states_of(
@@ -50,10 +46,21 @@ def states_of(
     """States [items, blocks, d] with the good answer first and with it second."""
     asking = plainly()
     calls = []
-    for item, good in zip(items, good_places(items), strict=True):
+    for item, good in zip(items, good_places(items).tolist(), strict=True):
         calls += [asking.call(item, good, 1 - good), asking.call(item, 1 - good, good)]
     found = pair_states(loaded.model, loaded.tokenizer, calls, blocks, report=report)
     return found[0::2], found[1::2]
+
+
+def tuned_on_world(loaded: Loaded, each: int, seed: int, report: Report) -> ProbeJudge:
+    """A probe of one block that learnt from so many made pairs of every category."""
+    asking = plainly()
+    train = world_pairs(each, split="train", seed=seed)
+    calls = [(asking.call(item, 0, 1), asking.call(item, 1, 0)) for item in train]
+    wins = (good_places(train) == 0).tolist()
+    model, tokenizer = loaded.model, loaded.tokenizer
+    tuned = tune_probe(model, tokenizer, calls, wins, [BLOCK], report=report)
+    return ProbeJudge(model, tokenizer, tuned.probe, name="", report=report)
 
 
 def choose_block(first: Array, second: Array, seed: int) -> tuple[int, list[float]]:
@@ -166,7 +173,7 @@ def _verbal(loaded: Loaded, items: Sequence[Item], report: Report) -> Marks:
     """Whether the model's own swap-averaged verdict is right."""
     asking = plainly()
     calls = []
-    for item, good in zip(items, good_places(items), strict=True):
+    for item, good in zip(items, good_places(items).tolist(), strict=True):
         calls += [asking.call(item, good, 1 - good), asking.call(item, 1 - good, good)]
     judge = ChoiceJudge(loaded.model, loaded.tokenizer, name="", report=report)
     odds = np.array([one.log_odds for one in judge.read(calls)]).reshape(-1, 2)
@@ -178,7 +185,7 @@ def _likelier(loaded: Loaded, items: Sequence[Item], report: Report) -> Marks:
     asking = plainly()
     calls = [
         asking.call(item, good, 1 - good)
-        for item, good in zip(items, good_places(items), strict=True)
+        for item, good in zip(items, good_places(items).tolist(), strict=True)
     ]
     judge = LikelihoodJudge(loaded.model, loaded.tokenizer, name="", report=report)
     return np.array([(one.score or 0.0) > 0 for one in judge.read(calls)])

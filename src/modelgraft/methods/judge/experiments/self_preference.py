@@ -20,21 +20,20 @@ from modelgraft.language.endpoints.gather import complete_all
 from modelgraft.language.endpoints.local import LocalModel
 from modelgraft.language.load import Loaded
 from modelgraft.methods.judge.data import Candidate, Item
-from modelgraft.methods.judge.experiments.probing import good_places
+from modelgraft.methods.judge.experiments.probing import tuned_on_world
 from modelgraft.methods.judge.experiments.simulated import share_number
 from modelgraft.methods.judge.experiments.subject import described, plainly, subject
 from modelgraft.methods.judge.judges.calls import Judge
 from modelgraft.methods.judge.judges.local import ChoiceJudge, LikelihoodJudge, Report
-from modelgraft.methods.judge.judges.probe import ProbeJudge, tune_probe
+from modelgraft.methods.judge.judges.probe import ProbeJudge
+from modelgraft.methods.judge.judging.judgments import BOTH_ORDERS
 from modelgraft.methods.judge.probes.measured import Measured
 from modelgraft.methods.judge.probes.measures import equal_opportunity_gap
 from modelgraft.methods.judge.probes.slopes import likelihood_slope
 from modelgraft.methods.judge.world.lexicon import CAPITALS
-from modelgraft.methods.judge.world.pairs import world_pairs
 
 TEMPERATURES = (0.0, 1.0)
 NUM_SUMS, PROBE_EACH = 80, 6
-BLOCK = 19  # where E2's probe reads
 _LONGEST = 24  # tokens of an answer
 # An instruction that asks for nothing in particular, as a model's habits are free of the question.
 _NEUTRAL = "Write a sentence."
@@ -126,7 +125,7 @@ def paired(asked: Sequence[Question], own: Sequence[str], name: str) -> Pairs:
 def _leads(judge: Judge, items: Sequence[Item]) -> Array:
     """Log-odds for the own answer, the mean of both orders."""
     asking = plainly()
-    calls = [asking.call(item, *order) for item in items for order in ((0, 1), (1, 0))]
+    calls = [asking.call(item, *order) for item in items for order in BOTH_ORDERS]
     odds = np.array([one.log_odds for one in judge.read(calls)]).reshape(-1, 2)
     return (odds[:, 0] - odds[:, 1]) / 2
 
@@ -149,17 +148,6 @@ def leads_of(
         CHOICE: _leads(choice, pairs.items),
         PROBE: _leads(probe, pairs.items),
     }, of_both
-
-
-def _tuned(loaded: Loaded, each: int, seed: int, report: Report) -> ProbeJudge:
-    """A probe that learnt from labelled pairs of templates, none of them the model's own."""
-    asking = plainly()
-    train = world_pairs(each, split="train", seed=seed)
-    calls = [(asking.call(item, 0, 1), asking.call(item, 1, 0)) for item in train]
-    wins = [good == 0 for good in good_places(train)]
-    model, tokenizer = loaded.model, loaded.tokenizer
-    tuned = tune_probe(model, tokenizer, calls, wins, [BLOCK], report=report)
-    return ProbeJudge(model, tokenizer, tuned.probe, name="", report=report)
 
 
 # -- what is measured ------------------------------------------------------------------------------
@@ -206,7 +194,7 @@ def _run(run: Run, quick: bool) -> Findings:
         run.progress(done, total, loaded.name)
 
     asked = questions(6 if quick else NUM_SUMS, 4 if quick else len(CAPITALS), run.seed)
-    probe = _tuned(loaded, 1 if quick else PROBE_EACH, run.seed, report)
+    probe = tuned_on_world(loaded, 1 if quick else PROBE_EACH, run.seed, report)
     numbers: list[Number] = []
     holds = []
     for temperature in TEMPERATURES:

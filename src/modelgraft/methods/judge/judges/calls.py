@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -158,6 +158,42 @@ def failed(call: Call, status: Status, **fields: Any) -> Verdict:
     return Verdict(
         call.item.id, call.order, call.labels, None, status, sample=call.sample, **fields
     )
+
+
+def scored(
+    calls: Sequence[Call],
+    shown: Sequence[tuple[Call | None, dict[str, Any]]],
+    scores: Callable[[Sequence[tuple[str, str]]], Sequence[float]],
+) -> list[Verdict]:
+    """Verdicts of a judge that gives a number to an answer, and to a pair the difference of two.
+
+    `shown` is what each call comes to in the judge's context, None where it does not fit, and what
+    is to be told of it. `scores` gets every instruction with an answer once.
+    """
+    texts = {
+        (call.item.instruction, one.text): None
+        for call, _ in shown
+        if call is not None
+        for one in call.candidates
+    }
+    values = dict(zip(texts, scores(list(texts)), strict=True))
+    found = []
+    for asked, (call, meta) in zip(calls, shown, strict=True):
+        if call is None:
+            found.append(failed(asked, "error", meta=meta))
+            continue
+        own = [values[call.item.instruction, one.text] for one in call.candidates]
+        if not np.isfinite(own).all():
+            found.append(failed(asked, "no_verdict", meta=meta))
+            continue
+        is_pair = len(own) == 2
+        score = own[0] - own[1] if is_pair else own[0]
+        label = asked.labels[0 if score > 0 else 1] if is_pair and score else None
+        found.append(
+            Verdict(asked.item.id, asked.order, asked.labels, label, "ok", score=score,
+                    sample=asked.sample, meta=meta)
+        )  # fmt: skip
+    return found
 
 
 class Judge(Protocol):

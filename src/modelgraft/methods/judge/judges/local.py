@@ -13,7 +13,7 @@ import numpy as np
 
 from modelgraft.language.chat import encode, split_chat
 from modelgraft.language.prefixes import Counts, Question, read_logprobs
-from modelgraft.methods.judge.judges.calls import Call, Verdict, failed, verdict_of
+from modelgraft.methods.judge.judges.calls import Call, Verdict, failed, scored, verdict_of
 from modelgraft.methods.judge.judges.overflow import Overflow, fitted, room_of
 from modelgraft.methods.judge.method.readout import LabelTrie, read
 
@@ -140,21 +140,7 @@ class LikelihoodJudge:
         """Scores of points, and of pairs the score of the first less that of the second."""
         room = room_of(self.model)
         shown = [fitted(call, self._num_tokens, room, self.overflow) for call in calls]
-        texts = {
-            (call.item.instruction, one.text): None
-            for call, _ in shown
-            if call is not None
-            for one in call.candidates
-        }
-        values = dict(zip(texts, self.likelihoods(list(texts)), strict=True))
-        return [
-            failed(asked, "error", meta=meta)
-            if call is None
-            else self._verdict(
-                asked, [values[call.item.instruction, one.text] for one in call.candidates], meta
-            )
-            for asked, (call, meta) in zip(calls, shown, strict=True)
-        ]
+        return scored(calls, shown, self.likelihoods)
 
     def _num_tokens(self, call: Call) -> int:
         """Of the longest of its candidates with the instruction before it."""
@@ -164,24 +150,6 @@ class LikelihoodJudge:
     def _begun(self, instruction: str) -> tuple[int, ...]:
         prompt = split_chat(self.tokenizer, [{"role": "user", "content": instruction}])
         return (*prompt.context_ids, *prompt.query_ids)
-
-    def _verdict(self, call: Call, values: list[float], meta: dict[str, Any]) -> Verdict:
-        if not np.isfinite(values).all():
-            return failed(call, "no_verdict", meta=meta)
-        score = values[0] - values[1] if len(values) == 2 else values[0]
-        label = None
-        if len(values) == 2 and len(call.labels) >= 2:
-            label = call.labels[0 if score > 0 else 1] if score else None
-        return Verdict(
-            call.item.id,
-            call.order,
-            call.labels,
-            label,
-            "ok",
-            score=score,
-            sample=call.sample,
-            meta=meta,
-        )
 
     def likelihoods(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """log p of each answer to its instruction, by token unless summed; nan for an empty one."""

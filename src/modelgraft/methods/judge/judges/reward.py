@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from modelgraft.language.chat import encode, split_chat
-from modelgraft.methods.judge.judges.calls import Call, Verdict, failed
+from modelgraft.methods.judge.judges.calls import Call, Verdict, scored
 from modelgraft.methods.judge.judges.local import Report
 from modelgraft.methods.judge.judges.overflow import Overflow, fitted, room_of
 from modelgraft.nn.modes import eval_mode
@@ -50,21 +50,7 @@ class RewardJudge:
         """Scores of points, and of pairs the score of the first less that of the second."""
         room = room_of(self.model)
         shown = [fitted(call, self._num_tokens, room, self.overflow) for call in calls]
-        texts = {
-            (call.item.instruction, one.text): None
-            for call, _ in shown
-            if call is not None
-            for one in call.candidates
-        }
-        values = dict(zip(texts, self.scores(list(texts)), strict=True))
-        return [
-            failed(asked, "error", meta=meta)
-            if call is None
-            else _verdict(
-                asked, [values[call.item.instruction, one.text] for one in call.candidates], meta
-            )
-            for asked, (call, meta) in zip(calls, shown, strict=True)
-        ]
+        return scored(calls, shown, self.scores)
 
     def _num_tokens(self, call: Call) -> int:
         """Of the longest of its candidates with the instruction before it."""
@@ -95,13 +81,3 @@ class RewardJudge:
                 if self.report is not None:
                     self.report(at + len(places), len(order))
         return found.tolist()
-
-
-def _verdict(call: Call, values: list[float], meta: dict[str, Any]) -> Verdict:
-    is_pair = len(values) == 2
-    score = values[0] - values[1] if is_pair else values[0]
-    label = call.labels[0 if score > 0 else 1] if is_pair and score else None
-    return Verdict(
-        call.item.id, call.order, call.labels, label, "ok", score=score, sample=call.sample,
-        meta=meta,
-    )  # fmt: skip

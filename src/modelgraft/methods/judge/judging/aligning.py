@@ -13,12 +13,17 @@ from dataclasses import replace
 from modelgraft.core.errors import ConfigError
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Call, Judge, Verdict
-from modelgraft.methods.judge.judging.judgments import Asking, Judgment, compare, pair_judgment
+from modelgraft.methods.judge.judging.judgments import (
+    BOTH_ORDERS,
+    Asking,
+    Judgment,
+    compare,
+    pair_judgment,
+)
 from modelgraft.methods.judge.method.alignment import split_alike, split_evenly
 from modelgraft.methods.judge.prompts import Template, read_template
 
 PARTS = 3
-ORDERS = ((0, 1), (1, 0))
 
 Parts = tuple[tuple[str, ...], tuple[str, ...]]
 
@@ -47,7 +52,7 @@ def compare_aligned(
         calls = [
             call
             for place in again
-            for order in ORDERS
+            for order in BOTH_ORDERS
             for call in _calls(asked, items[place], order, split, k)
         ]
         found = judge.read(calls)
@@ -56,7 +61,7 @@ def compare_aligned(
         for number, place in enumerate(again):
             own = found[number * width : (number + 1) * width]
             first, second = own[: width // 2], own[width // 2 :]
-            told = pair_judgment(items[place], dict(zip(ORDERS, (first, second), strict=True)),
+            told = pair_judgment(items[place], dict(zip(BOTH_ORDERS, (first, second), strict=True)),
                                  "average")  # fmt: skip
             # A reading without a verdict does not undo the one before.
             judgments[place] = told if told.winner is not None else judgments[place]

@@ -24,7 +24,7 @@ from modelgraft.methods.judge.prompts import Hardening, Template
 from modelgraft.methods.judge.rubric import Rubric
 
 TIE = "tie"
-ORDERS = ((0, 1), (1, 0))
+BOTH_ORDERS = ((0, 1), (1, 0))
 Orders = dict[tuple[int, int], list[Verdict]]
 Reading = Literal["expectation", "argmax"]
 
@@ -102,7 +102,7 @@ def pair_orders(item: Item, swap: Policy, *, seed: int = 0) -> tuple[tuple[int, 
         return ((0, 1),)
     if swap == "random":
         return ((1, 0),) if shows_b_first(a, b, seed=seed) else ((0, 1),)
-    return ((0, 1), (1, 0))
+    return BOTH_ORDERS
 
 
 def compare(
@@ -153,7 +153,7 @@ def order_odds(each: Sequence[Mapping[tuple[int, int], Sequence[Verdict]]]) -> A
 
     Of several samples it is their mean, of written ones the majority; equal texts have none.
     """
-    found = [[_mean_odds(own.get(order, ())) for order in ORDERS] for own in each]
+    found = [[_mean_odds(own.get(order, ())) for order in BOTH_ORDERS] for own in each]
     return np.array(found, dtype=np.float64).reshape(-1, 2)
 
 
@@ -199,8 +199,8 @@ def _by_scores(
     is_consistent: bool,
 ) -> Judgment:
     """The candidate with the higher mean of the scores that both orders and all samples give it."""
-    of_first = [[one.scores[0] for one in verdicts[order] if one.scores] for order in ORDERS]
-    of_second = [[one.scores[1] for one in verdicts[order] if one.scores] for order in ORDERS]
+    of_first = [[one.scores[0] for one in verdicts[order] if one.scores] for order in BOTH_ORDERS]
+    of_second = [[one.scores[1] for one in verdicts[order] if one.scores] for order in BOTH_ORDERS]
     of_a, of_b = (of_first[0], of_second[1]), (of_second[0], of_first[1])
     a, b, winner = average_samples(of_a, of_b)
     names = [one.id for one in item.candidates]

@@ -11,11 +11,15 @@ from dataclasses import replace
 
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.calls import Call, Judge, Verdict
-from modelgraft.methods.judge.judging.judgments import Asking, Judgment, compare, pair_judgment
+from modelgraft.methods.judge.judging.judgments import (
+    BOTH_ORDERS,
+    Asking,
+    Judgment,
+    compare,
+    pair_judgment,
+)
 from modelgraft.methods.judge.method.slots import exchange_slots
 from modelgraft.methods.judge.panel.conferring import shipped_talk
-
-ORDERS = ((0, 1), (1, 0))
 
 
 def compare_reconsidered(
@@ -33,11 +37,11 @@ def compare_reconsidered(
         for place, one in enumerate(judgments)
         if one.is_consistent is False and not one.failed
     ]
-    calls = [_call(asking, items[place], order, said) for place in again for order in ORDERS]
+    calls = [_call(asking, items[place], order, said) for place in again for order in BOTH_ORDERS]
     found = judge.read(calls)
     for number, place in enumerate(again):
         own = found[2 * number : 2 * number + 2]
-        by_order = {order: [one] for order, one in zip(ORDERS, own, strict=True)}
+        by_order = {order: [one] for order, one in zip(BOTH_ORDERS, own, strict=True)}
         judgments[place] = pair_judgment(items[place], by_order, "average")
     return judgments, [*verdicts, *found], len(again)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -188,7 +188,7 @@ def score_graph(
     """
     places = [(number, place) for number, item in enumerate(items)
               for place in range(len(item.candidates))]  # fmt: skip
-    walks = {key: _walk(graph) for key in places}
+    walks = {key: graph.walk() for key in places}
     asked: dict[tuple[int, int], Rubric] = {}
     scores: list[dict[str, float]] = [{} for _ in items]
     every: list[list[Verdict]] = [[] for _ in items]
@@ -198,7 +198,9 @@ def score_graph(
     def step(key: tuple[int, int], answer: str | None) -> None:
         number, place = key
         try:
-            asked[key] = walks[key].send(answer)
+            name = walks[key].send(answer)
+            node = graph.nodes[name]
+            asked[key] = Rubric(name=name, question=node.question, labels=tuple(node.answers))
         except StopIteration as stop:
             asked.pop(key, None)
             scores[number][items[number].candidates[place].id] = stop.value
@@ -236,18 +238,6 @@ def _commonest(verdicts: Sequence[Verdict]) -> str | None:
     counts = Counter(one.label for one in verdicts if one.label is not None).most_common(2)
     is_shared = len(counts) == 2 and counts[0][1] == counts[1][1]
     return counts[0][0] if counts and not is_shared else None
-
-
-def _walk(graph: DecisionGraph) -> Generator[Rubric, str | None, float]:
-    """The rubrics along the walk of one candidate; each is answered by a label or None."""
-    place: str | float = graph.start
-    while isinstance(place, str):
-        node = graph.nodes[place]
-        answer = yield Rubric(name=place, question=node.question, labels=tuple(node.answers))
-        if answer is None:
-            return np.nan
-        place = node.answers[answer]
-    return float(place)
 
 
 def read_graph(path: Path) -> DecisionGraph:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -109,25 +109,18 @@ class DecisionGraph:
                 self._check(following, (*path, name), done)
         done.add(name)
 
-    def walk(self, ask: Callable[[str, tuple[str, ...]], str | None]) -> tuple[float, list[str]]:
-        """The score and the answers on the way to it.
+    def walk(self) -> Generator[str, str | None, float]:
+        """The names of the nodes on the way to a score, which is returned.
 
-        `ask(question, answers)` gives one of the answers, or None, which ends the walk with nan.
+        Each is sent one of its answers, or None, which ends the walk with nan.
         """
         place: str | float = self.start
-        given: list[str] = []
         while isinstance(place, str):
-            node = self.nodes[place]
-            answer = ask(node.question, tuple(node.answers))
+            answer = yield place
             if answer is None:
-                return np.nan, given
-            if answer not in node.answers:
-                raise ConfigError(
-                    "graph", f"{place!r}: {answer!r} is none of {', '.join(node.answers)}."
-                )
-            given.append(answer)
-            place = node.answers[answer]
-        return float(place), given
+                return np.nan
+            place = self.nodes[place].answers[answer]
+        return float(place)
 
 
 # -- claims ----------------------------------------------------------------------------------------

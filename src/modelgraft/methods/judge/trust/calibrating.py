@@ -37,6 +37,7 @@ from modelgraft.methods.judge.judging.judgments import (
     Judgment,
     pair_judgment,
     pair_orders,
+    read_orders,
 )
 from modelgraft.methods.judge.method.pairwise import calibrate_swaps, one_order_prior
 from modelgraft.methods.judge.opening import (
@@ -110,22 +111,8 @@ def judge_both_orders(
     items: Sequence[Item], judge: Judge, asking: Asking, seed: int
 ) -> tuple[Pairs, list[Verdict]]:
     """Every pair in both orders, equal texts without a call."""
-    calls = [
-        asking.call(item, *order, sample=sample)
-        for item in items
-        for order in pair_orders(item, "average")
-        for sample in range(asking.samples)
-    ]
-    verdicts = judge.read(calls)
-    found = iter(verdicts)
-    by_item = [
-        {
-            order: [next(found) for _ in range(asking.samples)]
-            for order in pair_orders(item, "average")
-        }
-        for item in items
-    ]
-    return Pairs(list(items), by_item, seed), verdicts
+    each, verdicts = read_orders(items, judge, asking)
+    return Pairs(list(items), each, seed), verdicts
 
 
 def calibrate(config: CalibrateConfig, run: Run) -> Result:

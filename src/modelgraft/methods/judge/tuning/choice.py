@@ -26,7 +26,7 @@ from modelgraft.evaluation.intervals import Array
 from modelgraft.language.adapters import attach_lora
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.local import ChoiceJudge
-from modelgraft.methods.judge.judging.judgments import Asking
+from modelgraft.methods.judge.judging.judgments import BOTH_ORDERS, Asking
 from modelgraft.methods.judge.method.readout import LabelTrie
 from modelgraft.methods.judge.tuning.halves import (
     LowerStates,
@@ -111,7 +111,7 @@ def choice_prompts(
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31
     ids = []
     for item in items:
-        for order in ((0, 1), (1, 0)):
+        for order in BOTH_ORDERS:
             own = reader.prompt_ids(asking.call(item, *order))
             if len(own) + max(map(len, trie.prefixes)) > limit:
                 raise ConfigError(

@@ -29,6 +29,7 @@ from modelgraft.methods.judge.tuning.choice import (
     lower_states,
     train_choice,
 )
+from modelgraft.methods.judge.tuning.halves import LowerStates, Prompts
 from modelgraft.methods.judge.tuning.head import (
     HeadOptions,
     attach_head,
@@ -191,19 +192,21 @@ def _choice(
     model: Any = loaded.model
     options = _adapter_options(config)
     data = choice_prompts(model, loaded.tokenizer, items, asking)
-    lower = lower_states(
-        run.folder / _STATES,
-        model,
-        loaded.tokenizer,
-        data.prompts,
-        config.layers,
-        reporter(run, "states below the adapter"),
-    )
+    lower = _lower(loaded, data.prompts, config, run)
     wrapped = attach_choice(model, options, seed=run.seed)
     steps = train_choice(wrapped, data, lower, range(len(items)), options, run)
     report = reporter(run, "held-out pairs")
     judge = ChoiceJudge(wrapped, loaded.tokenizer, name=loaded.name, report=report)
     return Tuned(wrapped, judge, (Number("steps", steps),))
+
+
+def _lower(loaded: Loaded, prompts: Prompts, config: TuneConfig, run: Run) -> LowerStates:
+    """The states of the prompts below the blocks that get an adapter."""
+    report = reporter(run, "states below the adapter")
+    model: Any = loaded.model
+    return lower_states(
+        run.folder / _STATES, model, loaded.tokenizer, prompts, config.layers, report
+    )
 
 
 def _adapter_options(config: TuneConfig) -> ChoiceOptions:
@@ -221,14 +224,7 @@ def _written(
     model: Any = loaded.model
     options = _adapter_options(config)
     data = written_prompts(model, loaded.tokenizer, items, asking)
-    lower = lower_states(
-        run.folder / _STATES,
-        model,
-        loaded.tokenizer,
-        data.prompts,
-        config.layers,
-        reporter(run, "states below the adapter"),
-    )
+    lower = _lower(loaded, data.prompts, config, run)
     wrapped = attach_choice(model, options, seed=run.seed)
     steps = train_written(wrapped, data, lower, range(len(items)), options, run)
     judge = written_judge(

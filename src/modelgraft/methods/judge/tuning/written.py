@@ -30,7 +30,7 @@ from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.judges.chat import ChatJudge
 from modelgraft.methods.judge.judges.local import ChoiceJudge, Report
 from modelgraft.methods.judge.judges.overflow import room_of
-from modelgraft.methods.judge.judging.judgments import Asking
+from modelgraft.methods.judge.judging.judgments import BOTH_ORDERS, Asking
 from modelgraft.methods.judge.method.slots import exchange_slots
 from modelgraft.methods.judge.tuning.choice import ChoiceOptions, length_sorted
 from modelgraft.methods.judge.tuning.halves import LowerStates, Prompts, UpperHalf
@@ -84,7 +84,7 @@ def written_prompts(
     reader, room = ChoiceJudge(model, tokenizer, name=""), room_of(model)
     ids, learnt = [], []
     for item, wins in zip(items, first_is_better(items).tolist(), strict=True):
-        for order in ((0, 1), (1, 0)):
+        for order in BOTH_ORDERS:
             call = asking.call(item, *order)
             text = verdict_text(item, call.labels, first_wins=wins, is_swapped=order == (1, 0))
             answer = [*encode(tokenizer, text), tokenizer.eos_token_id]
