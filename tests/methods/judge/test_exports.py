@@ -29,7 +29,6 @@ from modelgraft.methods.judge.exports.files import (
     write_kto,
     write_mt_bench,
     write_reward,
-    write_verdicts,
 )
 from modelgraft.methods.judge.exports.preferences import Preference, keep_margins, preferences
 from modelgraft.methods.judge.judges.calls import Verdict
@@ -235,6 +234,8 @@ def test_judgments_come_back_from_csv_as_they_were(tmp_path: Path):
         FULL,
         Judgment("y", "", 4.0, scores={"a": 3.25}),
         Judgment("z", "g", "1", "tie", is_consistent=True),
+        Judgment("w", "g", "a", "a", confidence=0.9, abstained=False),
+        Judgment("v", "g", "a", None, confidence=0.6, abstained=True),
     ]
     write_csv(tmp_path / "judgments.csv", judgments)
     assert read_csv(tmp_path / "judgments.csv", reject=None) == judgments
@@ -256,7 +257,9 @@ def test_verdicts_come_back_as_they_were(tmp_path: Path):
         Verdict("x", (0, 1), ("A", "B"), None, "refused", text="I can't\nsay."),
         Verdict("y", (0,), (), None, "ok", score=-1.5, sample=2),
     ]
-    write_verdicts(tmp_path / "v.jsonl", verdicts)
+    verdicts.append(Verdict("z", (0, 1), ("A", "B", "C"), "A", "ok", scores=(8.0, 5.0)))
+    content = "".join(json.dumps(one.as_row()) + "\n" for one in verdicts)
+    (tmp_path / "v.jsonl").write_text(content)
     assert read_verdicts(tmp_path / "v.jsonl", reject=None) == verdicts
     rows = [json.loads(line) for line in (tmp_path / "v.jsonl").read_text().splitlines()]
     for change, message in (

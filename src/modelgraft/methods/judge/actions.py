@@ -31,7 +31,6 @@ from modelgraft.methods.judge.config import (
 from modelgraft.methods.judge.data import Item
 from modelgraft.methods.judge.exports.exporting import check_export, export, ranked_judgments
 from modelgraft.methods.judge.judges.calls import Judge
-from modelgraft.methods.judge.judges.recorded import IDENTITY
 from modelgraft.methods.judge.judging import judgments as judging
 from modelgraft.methods.judge.judging import ranking
 from modelgraft.methods.judge.judging.aligning import compare_aligned, parts_template
@@ -84,6 +83,7 @@ from modelgraft.methods.judge.trust.audit import audit_pairs
 from modelgraft.methods.judge.trust.calibrating import calibrate
 from modelgraft.methods.judge.trust.calibrator import identity_of, load_calibrator
 from modelgraft.methods.judge.trust.cascading import cascade
+from modelgraft.methods.judge.trust.recorded import IDENTITY
 
 __all__ = [
     "agree",

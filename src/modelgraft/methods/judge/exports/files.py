@@ -207,13 +207,8 @@ def read_judgments(path: Path, *, reject: Reject | None) -> list[Judgment]:
     return read_rows(path, parse, key=lambda one: one.item, id_field="item", reject=reject)
 
 
-def write_verdicts(path: Path, verdicts: Iterable[Verdict]) -> None:
-    """A row a verdict, without what is not known."""
-    _write_rows(path, [one.as_row() for one in verdicts])
-
-
 def read_verdicts(path: Path, *, reject: Reject | None) -> list[Verdict]:
-    """The verdicts that `write_verdicts` wrote."""
+    """The verdicts of a run, a row each, from its `verdicts.jsonl`."""
 
     def parse(row: Row, place: int) -> Verdict:
         known = {one.name for one in fields(Verdict)}
@@ -221,8 +216,8 @@ def read_verdicts(path: Path, *, reject: Reject | None) -> list[Verdict]:
             raise BadRow(f'field "{strange[0]}" is none of a verdict\'s')
         choice_of(row, "status", dict.fromkeys(get_args(Status)))
         found: dict[str, Any] = {"label": None, **row, "item": id_of(row, "item")}
-        for name in ("order", "labels", "probabilities"):
-            if name in row or name != "probabilities":
+        for name in ("order", "labels", "probabilities", "scores"):
+            if name in row or name in ("order", "labels"):
                 found[name] = tuple(part_of(row, name, list))
         return Verdict(**found)
 

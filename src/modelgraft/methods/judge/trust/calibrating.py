@@ -25,11 +25,6 @@ from modelgraft.methods.judge.config import CalibrateConfig
 from modelgraft.methods.judge.data import Candidate, Item, cluster_of
 from modelgraft.methods.judge.exports.files import read_judgments
 from modelgraft.methods.judge.judges.calls import Judge, Verdict
-from modelgraft.methods.judge.judges.recorded import (
-    IDENTITY,
-    RecordedJudge,
-    recorded_options,
-)
 from modelgraft.methods.judge.judging.exemplars import with_examples, without_examples
 from modelgraft.methods.judge.judging.judgments import (
     TIE,
@@ -59,6 +54,11 @@ from modelgraft.methods.judge.trust.calibrator import (
     identity_of,
     read_identity,
     save_calibrator,
+)
+from modelgraft.methods.judge.trust.recorded import (
+    IDENTITY,
+    RecordedJudge,
+    recorded_options,
 )
 from modelgraft.methods.judge.trust.winning import win_rates
 from modelgraft.methods.judge.trust.worth import Worth

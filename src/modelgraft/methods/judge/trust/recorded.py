@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from modelgraft.core.errors import InputError
 from modelgraft.core.files import read_json
 from modelgraft.core.options import build, options
 from modelgraft.methods.judge.config import JudgeOptions
+from modelgraft.methods.judge.exports.files import read_verdicts
 from modelgraft.methods.judge.judges.calls import Call, Verdict
 
 IDENTITY = "judge.json"
@@ -22,7 +21,14 @@ class RecordedJudge:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder, self._name = folder, name
-        self.verdicts = {(one.item, one.order, one.sample): one for one in read_verdicts(folder)}
+        path = folder / "artefacts" / "verdicts.jsonl"
+        if not path.is_file():
+            raise InputError(
+                f"{folder}: this run has no verdicts.\n"
+                "  Name the folder of a finished run of compare."
+            )
+        found = read_verdicts(path, reject=None)
+        self.verdicts = {(one.item, one.order, one.sample): one for one in found}
 
     @property
     def name(self) -> str:
@@ -40,30 +46,6 @@ class RecordedJudge:
                 "  Judge these items in both orders: compare --swap average."
             )
         return [one for one in found if one is not None]
-
-
-def read_verdicts(folder: Path) -> list[Verdict]:
-    """Those of a run, in their order. Raises `InputError` for a folder without any."""
-    path = folder / "artefacts" / "verdicts.jsonl"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise InputError(
-            f"{folder}: this run has no verdicts that can be read.\n"
-            "  Name the folder of a finished run of compare."
-        ) from None
-    found = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            row: dict[str, Any] = json.loads(line)
-            for name in ("order", "labels", "probabilities"):
-                if name in row:
-                    row[name] = tuple(row[name])
-            row.setdefault("label", None)
-            found.append(Verdict(**row))
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{path}:{number}: this is no verdict: {error}.") from None
-    return found
 
 
 def recorded_options(folder: Path, items: Path | None, seed: int) -> JudgeOptions:
