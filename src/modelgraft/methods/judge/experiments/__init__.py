@@ -1,7 +1,7 @@
 """The survey's claims as commands: `modelgraft judge reproduce E1 ...`.
 
 Each experiment measures its baselines in the same run and decides its verdict from thresholds that
-stand in its module. E2 (`tuned`) is not among them before its record is made.
+stand in its module.
 """
 
 from modelgraft.methods.judge.experiments.acceleration import ACCELERATION
@@ -15,9 +15,11 @@ from modelgraft.methods.judge.experiments.position import POSITION
 from modelgraft.methods.judge.experiments.ratings import RATINGS
 from modelgraft.methods.judge.experiments.reuse import REUSE
 from modelgraft.methods.judge.experiments.self_preference import SELF_PREFERENCE
+from modelgraft.methods.judge.experiments.tuned import TUNING
 
 EXPERIMENTS = (
     POSITION,
+    TUNING,
     LENGTH_CONTROL,
     RATINGS,
     ACCELERATION,
