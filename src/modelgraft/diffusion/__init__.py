@@ -1,0 +1,1 @@
+"""Rectified-flow image models: latents, noise, samplers, conditions and adapter files."""
