@@ -1,0 +1,362 @@
+"""Conditions on a Flux pipeline: attach or load adapters, use them around the stock call, detach."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import warnings
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+
+from modelgraft.core.errors import ConfigError, InputError
+from modelgraft.diffusion.latents import encode, token_px
+from modelgraft.diffusion.lora_files import read_lora, write_lora
+from modelgraft.methods.ominicontrol.adapter.caching import (
+    CachedForward,
+    check_processors,
+    conditioned_processors,
+    restore_adapters,
+)
+from modelgraft.methods.ominicontrol.adapter.info import HEADER, AdapterInfo, info_of, published
+from modelgraft.methods.ominicontrol.adapter.lora import (
+    add_lora,
+    load_lora,
+    lora_matrices,
+    lora_parameters,
+)
+from modelgraft.methods.ominicontrol.method.attention import Scope
+from modelgraft.methods.ominicontrol.method.branches import (
+    ConditionTokens,
+    FluxInputs,
+    Wiring,
+    branch_velocity,
+)
+from modelgraft.methods.ominicontrol.method.positions import condition_ids
+
+Executor = Literal["auto", "branch", "cached"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """A picture that the output shall obey, through one adapter.
+
+    `picture` [3, H, W] or [b, 3, H, W] from 0 to 1 is what the adapter was trained to see: edges,
+    not the photograph they are to be found in. `start` and `end` are shares of the sampling steps.
+    """
+
+    picture: Tensor
+    adapter: str
+    strength: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    delta: tuple[float, ...] | None = None
+    """None is the adapter's own."""
+    scale: float | None = None
+    """None is the adapter's own."""
+    kept: Tensor | None = None
+    """Tokens [H/16, W/16] that are used, True; None is all."""
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.strength) or self.strength < 0:
+            raise ConfigError(
+                "strength", f"strength {self.strength}: 0 removes a condition, 1 is as trained."
+            )
+        if not 0 <= self.start <= self.end <= 1:
+            raise ConfigError(
+                "start", f"start {self.start}, end {self.end}: shares of the steps from 0 to 1."
+            )
+
+
+class OminiControl:
+    """Adapters of OminiControl on a stock `FluxPipeline`, which is unchanged outside of `use`.
+
+    Inside `with control.use(condition): pipe(prompt)` the pipeline's own call obeys the conditions.
+    """
+
+    def __init__(self, pipe: Any) -> None:
+        self.pipe = pipe
+        self.transformer: Any = pipe.transformer
+        self.infos: dict[str, AdapterInfo] = {}
+        check_processors(self.transformer)
+
+    # -- adapters ----------------------------------------------------------------------------------
+
+    def attach(
+        self,
+        name: str,
+        info: AdapterInfo,
+        *,
+        rank: int = 4,
+        alpha: float | None = None,
+        modules: str = "full",
+        seed: int = 0,
+    ) -> None:
+        """Put a fresh adapter on the transformer; it changes nothing before it is trained.
+
+        `alpha` None is the rank, as in the official code.
+        """
+        self._check_new(name)
+        with self._at_rest():
+            add_lora(
+                self.transformer,
+                name,
+                modules=modules,
+                rank=rank,
+                alpha=rank if alpha is None else alpha,
+                seed=seed,
+            )
+        self.infos[name] = info
+
+    def load(self, path: str | Path, name: str | None = None) -> str:
+        """Put the adapter in a safetensors file on the transformer, and return its name.
+
+        A file without our header is looked up among the published ones by its name. Raises
+        `InputError` for a file that is broken or was made for another base model.
+        """
+        path = Path(path)
+        file = read_lora(path, header=HEADER)
+        info = info_of(str(path), file.header) if file.header else published(path)
+        if info is None:
+            raise InputError(
+                f"{path}: its header does not say what its condition is, and no published adapter "
+                "has this name.\n  Attach it by hand: control.load_as(path, AdapterInfo(task=...))."
+            )
+        return self.load_as(path, info, name)
+
+    def load_as(self, path: str | Path, info: AdapterInfo, name: str | None = None) -> str:
+        """As `load`, with what is known of the adapter given."""
+        path = Path(path)
+        name = name or path.stem.replace(".", "_")
+        self._check_new(name)
+        file = read_lora(path, header=HEADER)
+        with self._at_rest():
+            load_lora(self.transformer, name, file, source=str(path))
+        self.infos[name] = info
+        return name
+
+    def save(self, name: str, path: str | Path) -> None:
+        """Write an adapter to a file that diffusers loads too."""
+        down, up = lora_matrices(self.transformer, name)
+        config = self.transformer.peft_config[name].to_dict()
+        write_lora(Path(path), down, up, config=config,
+                   header={HEADER: self.infos[name].as_header()})  # fmt: skip
+
+    def parameters(self, name: str) -> list[nn.Parameter]:
+        """The matrices of one adapter."""
+        return [one for _, one in lora_parameters(self.transformer, name)]
+
+    def detach(self) -> None:
+        """Take every adapter of ours off again."""
+        for name in self.infos:
+            self.transformer.delete_adapters(name)
+        self.infos.clear()
+        if not getattr(self.transformer, "peft_config", {}):
+            self.transformer.unload_lora()
+
+    def _check_new(self, name: str) -> None:
+        if name in getattr(self.transformer, "peft_config", {}):
+            raise ConfigError("name", f"the transformer has an adapter {name!r} already.")
+        if not name.replace("_", "").replace("-", "").isalnum():
+            raise ConfigError("name", f"{name!r}: a name has letters, digits, - and _ only.")
+
+    @contextlib.contextmanager
+    def _at_rest(self) -> Generator[None]:
+        """Adapters added inside the block are silent after it; others stay as they were."""
+        before = {one: (list(one.active_adapters), one.disable_adapters)
+                  for one in self.transformer.modules() if isinstance(one, BaseTunerLayer)}  # fmt: skip
+        trained = [one for one in self.transformer.parameters() if one.requires_grad]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Already found a `peft_config`")
+            yield
+        fresh = [one for one in self.transformer.parameters() if one.requires_grad]
+        layers = [one for one in self.transformer.modules() if isinstance(one, BaseTunerLayer)]
+        restore_adapters([(one, *before.get(one, ([], False))) for one in layers])
+        self.transformer.requires_grad_(False)
+        for one in (*trained, *fresh):
+            one.requires_grad_(True)
+
+    # -- use ---------------------------------------------------------------------------------------
+
+    def tokens(self, condition: Condition) -> ConditionTokens:
+        """A condition as the transformer sees it."""
+        info = self._info(condition.adapter)
+        picture = condition.picture
+        pictures = picture[None] if picture.dim() == 3 else picture
+        height, width = (side // token_px(self.pipe) for side in pictures.shape[-2:])
+        tokens = encode(self.pipe, check_size(pictures, token_px(self.pipe)))
+        ids = condition_ids(
+            height,
+            width,
+            delta=info.delta if condition.delta is None else condition.delta,
+            scale=info.scale if condition.scale is None else condition.scale,
+        )
+        if condition.kept is not None:
+            kept = check_kept(condition.kept, (height, width)).flatten()
+            tokens, ids = tokens[:, kept], ids[kept]
+        return ConditionTokens(
+            tokens=tokens,
+            ids=ids.to(tokens.device),
+            adapter=condition.adapter,
+            strength=condition.strength,
+        )
+
+    def _info(self, name: str) -> AdapterInfo:
+        if name not in self.infos:
+            known = ", ".join(self.infos) or "none"
+            raise ConfigError("adapter", f"adapter {name!r} is not loaded; loaded are: {known}.")
+        return self.infos[name]
+
+    @contextlib.contextmanager
+    def use(
+        self,
+        *conditions: Condition,
+        executor: Executor = "auto",
+        scope: Scope = "main",
+        blocks: range | None = None,
+        image_guidance: float = 1.0,
+    ) -> Generator[None]:
+        """The pipeline's own call obeys `conditions` inside the block, and is as before after it.
+
+        `cached` reads independent conditions from keys computed once; `branch` runs every
+        condition at every step, which joint adapters need; `auto` takes the first where all
+        adapters allow. With `image_guidance` w the velocity is v(black) + w (v(condition) -
+        v(black)), black being what a dropped condition was in training.
+        """
+        chosen = self._executor(conditions, executor)
+        work = _Work(self, conditions, chosen, scope, blocks, image_guidance)
+        stock = self.transformer.forward
+        had_own = "forward" in vars(self.transformer)
+        with contextlib.ExitStack() as stack:
+            work.open(stack, stock)
+            self.transformer.forward = work.forward
+            try:
+                yield
+            finally:
+                if had_own:
+                    self.transformer.forward = stock
+                else:
+                    del self.transformer.forward
+
+    def _executor(self, conditions: Sequence[Condition], executor: Executor) -> Executor:
+        joint = [one.adapter for one in conditions if self._info(one.adapter).mode == "joint"]
+        if executor == "cached" and joint:
+            warnings.warn(
+                f"adapter {joint[0]!r} was trained to see text and image; a cache hides them from "
+                "it, so its condition will be followed less well.",
+                stacklevel=4,
+            )
+        if executor == "auto":
+            return "branch" if joint else "cached"
+        return executor
+
+
+class _Work:
+    """What stands in for the transformer's forward pass while conditions are in use."""
+
+    def __init__(
+        self,
+        control: OminiControl,
+        conditions: Sequence[Condition],
+        executor: Executor,
+        scope: Scope,
+        blocks: range | None,
+        image_guidance: float,
+    ) -> None:
+        self._control, self._conditions = control, conditions
+        self._executor, self._scope, self._blocks = executor, scope, blocks
+        self._image_guidance = image_guidance
+        self._branches: list[Callable[[FluxInputs, Sequence[float]], Tensor]] = []
+
+    def open(self, stack: contextlib.ExitStack, stock: Callable[..., Any]) -> None:
+        """Encode the conditions and, for image guidance, black pictures in their place."""
+        sets = [self._conditions]
+        if self._image_guidance != 1:
+            sets.append([black(one) for one in self._conditions])
+        tokens = [[self._control.tokens(one) for one in found] for found in sets]
+        if self._executor == "branch":
+            self._branches = [self._branch(found) for found in tokens]
+            return
+        phase = stack.enter_context(conditioned_processors(self._control.transformer))
+        self._branches = [
+            CachedForward(
+                self._control.transformer, stock, found, phase, self._scope, self._blocks
+            ).velocity
+            for found in tokens
+        ]
+
+    def _branch(self, tokens: Sequence[ConditionTokens]) -> Callable[..., Tensor]:
+        wirings = {self._control.infos[one.adapter].mode for one in tokens}
+        mode = "joint" if "joint" in wirings else "independent"
+        wiring = Wiring(mode=mode, scope=self._scope, blocks=self._blocks)
+
+        def velocity(inputs: FluxInputs, strengths: Sequence[float]) -> Tensor:
+            now = [with_strength(one, by) for one, by in zip(tokens, strengths, strict=True)]
+            return branch_velocity(self._control.transformer, inputs, now, wiring)
+
+        return velocity
+
+    def forward(self, **kwargs: Any) -> Any:
+        """The stock signature; what comes back is the guided velocity."""
+        return_dict = kwargs.pop("return_dict", True)
+        names = FluxInputs.__dataclass_fields__
+        inputs = FluxInputs(**{key: value for key, value in kwargs.items() if key in names})
+        extra = {key: value for key, value in kwargs.items() if key not in names and value}
+        if extra:
+            raise ConfigError(
+                "conditions", f"{', '.join(extra)} cannot be used together with conditions."
+            )
+        strengths = self._strengths(inputs.timestep)
+        found = [branch(inputs, strengths) for branch in self._branches]
+        output = found[0]
+        if len(found) == 2:
+            output = found[1] + self._image_guidance * (found[0] - found[1])
+        if not return_dict:
+            return (output,)
+        return Transformer2DModelOutput(sample=output)
+
+    def _strengths(self, timestep: Tensor) -> list[float]:
+        """Strengths at this step: 0 outside of a condition's part of the schedule."""
+        if all(one.start == 0 and one.end == 1 for one in self._conditions):
+            return [one.strength for one in self._conditions]
+        times = self._control.pipe.scheduler.timesteps / 1000
+        step = int((times - float(timestep.flatten()[0])).abs().argmin())
+        share = step / len(times)
+        return [one.strength if one.start <= share < one.end else 0.0 for one in self._conditions]
+
+
+def black(condition: Condition) -> Condition:
+    """A condition's place taken by the black picture that stood for a dropped one in training."""
+    return Condition(**{**vars(condition), "picture": torch.zeros_like(condition.picture)})
+
+
+def with_strength(tokens: ConditionTokens, strength: float) -> ConditionTokens:
+    """The same tokens counting more or less."""
+    values: Mapping[str, Any] = {**vars(tokens), "strength": strength}
+    return ConditionTokens(**values)
+
+
+def check_size(pictures: Tensor, multiple: int) -> Tensor:
+    """Pictures whose sides are multiples of a token; raises `InputError` otherwise."""
+    height, width = pictures.shape[-2:]
+    if height % multiple or width % multiple or not height or not width:
+        raise InputError(
+            f"A condition of {width} x {height} pixels: both sides must be multiples of {multiple}."
+            "\n  Resize it first, for example with modelgraft.diffusion.pictures.fit_to."
+        )
+    return pictures
+
+
+def check_kept(kept: Tensor, grid: tuple[int, int]) -> Tensor:
+    """A choice of tokens of the grid that keeps some."""
+    if tuple(kept.shape) != grid:
+        raise ConfigError("kept", f"kept has {tuple(kept.shape)} tokens, the condition {grid}.")
+    if not kept.any():
+        raise ConfigError("kept", "kept leaves no token of the condition.")
+    return kept.bool()

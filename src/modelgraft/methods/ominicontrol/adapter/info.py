@@ -1,0 +1,85 @@
+"""What has to be known of an adapter beside its matrices, and of those that were published."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import PurePath
+from typing import Any, Final
+
+from modelgraft.core.errors import InputError
+from modelgraft.methods.ominicontrol.method.attention import Mode
+
+HEADER: Final = "omini"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterInfo:
+    """How an adapter was trained: what its condition is, where it stands, and who sees whom."""
+
+    task: str
+    mode: Mode = "joint"
+    delta: tuple[float, ...] = (0.0, 0.0)
+    """Added to the condition's places, in target tokens: rows and columns, or three axes."""
+    scale: float = 1.0
+    """Target size over condition size."""
+    condition_px: int | None = None
+    """Side of the condition in training; None if not known."""
+    base: str = ""
+    """The model it was trained on; empty if not known."""
+    steps: int | None = None
+    guidance: float | None = None
+    image_guidance: float | None = None
+
+    def as_header(self) -> dict[str, Any]:
+        """JSON for the header of a file."""
+        note = "acts on condition tokens only; a plain LoRA loader would apply it to every token"
+        return {**asdict(self), "note": note}
+
+
+def info_of(source: str, header: dict[str, Any]) -> AdapterInfo:
+    """What an adapter's own header says; raises `InputError` when it says something else."""
+    names = AdapterInfo.__dataclass_fields__
+    known = {key: value for key, value in header.items() if key in names}
+    try:
+        found = AdapterInfo(**{**known, "delta": tuple(known.get("delta", (0.0, 0.0)))})
+        numbers = [*found.delta, found.scale]
+        if found.mode not in ("joint", "independent") or len(found.delta) not in (2, 3):
+            raise ValueError(f"mode {found.mode!r} with delta {found.delta}")
+        if not all(isinstance(one, int | float) for one in numbers) or found.scale <= 0:
+            raise ValueError(f"delta {found.delta} with scale {found.scale}")
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{source}: its header entry {HEADER!r} cannot be used ({error}).") from None
+    return found
+
+
+_DEV, _SCHNELL = "black-forest-labs/FLUX.1-dev", "black-forest-labs/FLUX.1-schnell"
+_SPATIAL = {"base": _DEV, "steps": 28, "guidance": 3.5, "condition_px": 512}
+_ART = {"base": _DEV, "steps": 28, "guidance": 3.5, "image_guidance": 1.5, "condition_px": 512}
+# Published files carry no header. The sign of the subject's shift differs from file to file.
+PUBLISHED: Final = {
+    "experimental/subject": AdapterInfo(task="subject", delta=(0, 32), base=_SCHNELL, steps=8,
+                                        condition_px=512),
+    "experimental/canny": AdapterInfo(task="edges", **_SPATIAL),
+    "experimental/depth": AdapterInfo(task="depth", **_SPATIAL),
+    "experimental/coloring": AdapterInfo(task="grey", **_SPATIAL),
+    "experimental/deblurring": AdapterInfo(task="blur", **_SPATIAL),
+    "experimental/fill": AdapterInfo(task="fill", **_SPATIAL),
+    "omini/subject_512": AdapterInfo(task="subject", delta=(0, 32), base=_SCHNELL, steps=8,
+                                     condition_px=512),
+    "omini/subject_1024_beta": AdapterInfo(task="subject", delta=(0, -32), base=_SCHNELL, steps=8,
+                                           condition_px=512),
+    "v0/ghibli": AdapterInfo(task="style", delta=(0, -32), **_ART),
+    "v0/irasutoya": AdapterInfo(task="style", delta=(0, -32), **_ART),
+    "v0/simpsons": AdapterInfo(task="style", delta=(0, -32), **_ART),
+    "v0/snoopy": AdapterInfo(task="style", delta=(0, -32), **_ART),
+}  # fmt: skip
+
+
+def published(path: PurePath) -> AdapterInfo | None:
+    """What is known of a published file by its name: the last two parts, or the last alone."""
+    parts = path.with_suffix("").parts
+    for name, info in PUBLISHED.items():
+        folder, _, stem = name.partition("/")
+        if parts[-1] == stem and (len(parts) < 2 or parts[-2] == folder or stem.startswith("subject_")):
+            return info
+    return None
