@@ -21,8 +21,10 @@ from modelgraft.language.logprobs import causal_lm
 from modelgraft.nn.modes import eval_mode
 
 # Tokens of one forward pass: enough to keep a device busy, and few enough that what they cannot
-# see of each other costs little.
-_AT_ONCE = 1024
+# see of each other costs little. Measured on a CPU with 135 million weights and branches of 130
+# tokens: 256 and 512 take 1.15 and 1.2 times as long as 384, 1,024 1.4 times.
+_AT_ONCE = {"cpu": 384}
+_AT_ONCE_ELSEWHERE = 1024
 # A segment is shared only if that saves so many tokens: each level is a forward pass of its own.
 _WORTH_SHARING = 16
 _MASKED = ("sdpa", "eager")  # attention that takes a mask of any shape
@@ -65,13 +67,13 @@ def read_logprobs(
     *,
     counts: Counts | None = None,
     report: Callable[[int, int], None] | None = None,
-    at_once: int = _AT_ONCE,
+    at_once: int | None = None,
 ) -> list[dict[int, tuple[float, ...]]]:
     """For each question the log-probabilities in nats of what it wants, by place.
 
     They are those of a forward pass of each prompt alone, but for rounding. Computed in float32;
     logits of the places that are asked for only. `counts` is added to, `report(done, total)` hears
-    of the questions.
+    of the questions, and `at_once` bounds the tokens of a forward pass.
 
     Raises `UnsupportedModel` for a model whose attention takes no mask of any shape or keeps more
     than keys and values, and `InputError` for a prompt that is empty or longer than its context.
@@ -96,7 +98,7 @@ def read_states(
     *,
     counts: Counts | None = None,
     report: Callable[[int, int], None] | None = None,
-    at_once: int = _AT_ONCE,
+    at_once: int | None = None,
 ) -> Tensor:
     """Hidden states [questions, blocks, d] in float32 at the last asked place of each question.
 
@@ -348,12 +350,13 @@ def _walk(
     take: Take,
     counts: Counts | None,
     report: Callable[[int, int], None] | None,
-    at_once: int,
+    at_once: int | None,
     tap: _Tap | None = None,
 ) -> None:
     if not questions:
         return
     inner = causal_lm(model)
+    at_once = at_once or _AT_ONCE.get(inner.device.type, _AT_ONCE_ELSEWHERE)
     _check(inner, questions)
     root = _tree(questions)
     walk = _Walk(inner, _capacity(root, at_once), take, at_once, tap)

@@ -31,7 +31,10 @@ FEWER, FASTER, ALIKE = 4.0, 3.0, 1e-4
 
 
 def long_pairs(num: int) -> tuple[Item, Asking]:
-    """An item with so many candidates of about 100 tokens, and a rubric of about 300."""
+    """An item with so many candidates, and a rubric of about 300 tokens.
+
+    In the prompt a candidate takes about 100 tokens, half of them the fence around it.
+    """
     places = ("harbour", "station", "library", "bridge", "garden", "market", "tower", "school")
     texts = []
     for number in range(num):
@@ -41,7 +44,7 @@ def long_pairs(num: int) -> tuple[Item, Asking]:
                 adjective=("old", "quiet", "busy", "small")[turn % 4],
                 other=places[(number + 3 * turn + 1) % len(places)],
             )
-            for turn in range(6)
+            for turn in range(4)
         ]
         texts.append(" ".join([*lines, FILLER[number % len(FILLER)]]))
     levels = [f"Level {level}: " + " ".join(FILLER) for level in range(1, 3)]
