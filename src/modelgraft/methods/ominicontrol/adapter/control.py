@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,6 +62,8 @@ class Condition:
     """None is the adapter's own."""
     kept: Tensor | None = None
     """Tokens [H/16, W/16] that are used, True; None is all."""
+    integrates: bool = False
+    """The tokens that are used are those of the output, which are not drawn again (filling)."""
 
     def __post_init__(self) -> None:
         if math.isnan(self.strength) or self.strength < 0:
@@ -273,6 +275,7 @@ class _Work:
         self._executor, self._scope, self._blocks = executor, scope, blocks
         self._image_guidance = image_guidance
         self._branches: list[Callable[[FluxInputs, Sequence[float]], Tensor]] = []
+        self._known: _Known | None = None
 
     def open(self, stack: contextlib.ExitStack, stock: Callable[..., Any]) -> None:
         """Encode the conditions and, for image guidance, black pictures in their place."""
@@ -280,6 +283,7 @@ class _Work:
         if self._image_guidance != 1:
             sets.append([black(one) for one in self._conditions])
         tokens = [[self._control.tokens(one) for one in found] for found in sets]
+        self._known = _known(self._conditions, tokens[0])
         if self._executor == "branch":
             self._branches = [self._branch(found) for found in tokens]
             return
@@ -312,14 +316,20 @@ class _Work:
             raise ConfigError(
                 "conditions", f"{', '.join(extra)} cannot be used together with conditions."
             )
-        strengths = self._strengths(inputs.timestep)
-        found = [branch(inputs, strengths) for branch in self._branches]
-        output = found[0]
-        if len(found) == 2:
-            output = found[1] + self._image_guidance * (found[0] - found[1])
+        output = self._velocity(inputs)
         if not return_dict:
             return (output,)
         return Transformer2DModelOutput(sample=output)
+
+    def _velocity(self, inputs: FluxInputs) -> Tensor:
+        known = self._known
+        drawn = inputs if known is None else known.without(inputs)
+        strengths = self._strengths(inputs.timestep)
+        found = [branch(drawn, strengths) for branch in self._branches]
+        output = found[0]
+        if len(found) == 2:
+            output = found[1] + self._image_guidance * (found[0] - found[1])
+        return output if known is None else known.velocity(inputs, output)
 
     def _strengths(self, timestep: Tensor) -> list[float]:
         """Strengths at this step: 0 outside of a condition's part of the schedule."""
@@ -331,15 +341,54 @@ class _Work:
         return [one.strength if one.start <= share < one.end else 0.0 for one in self._conditions]
 
 
+@dataclass(frozen=True)
+class _Known:
+    """Tokens of the output that are given (token integration, OminiControl2, section 3.1)."""
+
+    places: Tensor
+    """Which of the output's tokens [n]."""
+    clean: Tensor
+    """What they are [b or 1, known, c]."""
+
+    def without(self, inputs: FluxInputs) -> FluxInputs:
+        """The same step over the other tokens alone."""
+        return replace(
+            inputs,
+            hidden_states=inputs.hidden_states[:, ~self.places],
+            img_ids=inputs.img_ids[~self.places],
+        )
+
+    def velocity(self, inputs: FluxInputs, drawn: Tensor) -> Tensor:
+        """Over all tokens; that of the known ones leads straight to what they are."""
+        x = inputs.hidden_states
+        found = torch.empty_like(x)
+        found[:, ~self.places] = drawn
+        time = inputs.timestep.view(-1, 1, 1).to(x.dtype)
+        found[:, self.places] = (x[:, self.places] - self.clean.to(x.dtype)) / time
+        return found
+
+
+def _known(conditions: Sequence[Condition], tokens: Sequence[ConditionTokens]) -> _Known | None:
+    """The given tokens, if one condition integrates; raises `ConfigError` if several do."""
+    found = [pair for pair in zip(conditions, tokens, strict=True) if pair[0].integrates]
+    if not found:
+        return None
+    (condition, own), *others = found
+    if others or condition.kept is None:
+        raise ConfigError(
+            "integrates", "one condition alone can stand for tokens, and `kept` says for which."
+        )
+    return _Known(condition.kept.bool().flatten(), own.tokens)
+
+
 def black(condition: Condition) -> Condition:
     """A condition's place taken by the black picture that stood for a dropped one in training."""
-    return Condition(**{**vars(condition), "picture": torch.zeros_like(condition.picture)})
+    return replace(condition, picture=torch.zeros_like(condition.picture))
 
 
 def with_strength(tokens: ConditionTokens, strength: float) -> ConditionTokens:
     """The same tokens counting more or less."""
-    values: Mapping[str, Any] = {**vars(tokens), "strength": strength}
-    return ConditionTokens(**values)
+    return replace(tokens, strength=strength)
 
 
 def check_size(pictures: Tensor, multiple: int) -> Tensor:

@@ -1,0 +1,161 @@
+"""The options of OminiControl's actions; standard library only."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from modelgraft.core.errors import ConfigError
+from modelgraft.core.options import opt
+from modelgraft.training.config import OptimConfig
+
+Task = Literal["edges", "depth", "grey", "blur", "fill", "subject"]
+TASKS: tuple[Task, ...] = ("edges", "depth", "grey", "blur", "fill", "subject")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """The model to graft onto."""
+
+    name: str = opt(
+        "tiny:flux", "A Flux pipeline: tiny:flux, a folder, or owner/name on the hub."
+    )
+    text_length: int = opt(
+        512, "Tokens of a prompt that the text encoder may use.", min=1, max=512, advanced=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One adapter for each task, trained on pictures with their conditions."""
+
+    model: str = opt("tiny:flux", "A Flux pipeline: tiny:flux, a folder, or owner/name on the hub.")
+    data: Path | None = opt(
+        None,
+        "Folder of pictures, JSONL of pairs, or a folder that pairs made; none is the toy world.",
+    )
+    task: tuple[Task, ...] = opt(
+        ("edges",), "What the output obeys; several are trained together, an adapter each."
+    )
+    size: int = opt(512, "Side of the output in pixels; the toy world has 32.", min=4, unit="px")
+    condition_size: int | None = opt(
+        None, "Side of the condition in pixels; none is the output's.", min=4, unit="px"
+    )
+    delta: tuple[float, ...] | None = opt(
+        None, "Added to the condition's places, in tokens; none is the task's own rule."
+    )
+    mode: Literal["joint", "independent"] = opt(
+        "independent", "Whether the condition sees text and image; independent ones can be cached."
+    )
+    rank: int = opt(4, "Rank of the adapter.", min=1)
+    alpha: float | None = opt(None, "Scale of the adapter times its rank; none is the rank.", min=0)
+    modules: str = opt("full", "Layers with an adapter: full, norm_qk, qkv, qk, or a pattern.")
+    blocks: tuple[int, ...] | None = opt(
+        None, "First and last but one block in which the condition is seen; none is all.",
+        advanced=True,
+    )  # fmt: skip
+    steps: int = opt(1000, "Optimiser steps.", min=1)
+    drop_text: float = opt(0.1, "Share of the samples without text.", min=0, max=1)
+    drop_condition: float = opt(0.1, "Share of the samples with a black condition.", min=0, max=1)
+    timesteps: tuple[float, ...] | None = opt(
+        None,
+        "Mean and deviation of the logistic normal law of times; none is the model's: 0,1 for FLUX.",
+        advanced=True,
+    )
+    start: Path | None = opt(None, "An adapter file to go on from.")
+    checkpointing: bool = opt(
+        False, "Compute activations again in the backward pass: less memory, a third more time."
+    )
+    text_cache_gb: float = opt(
+        2.0, "Memory for embedded prompts; what does not fit is embedded at each use.", min=0,
+        advanced=True,
+    )  # fmt: skip
+    probe_every: int = opt(
+        250, "Steps between measurements of how well 16 fixed samples obey; 0 is never.", min=0
+    )
+    optim: OptimConfig = opt(
+        OptimConfig(lr=1e-3, schedule="cosine", warmup=0.05, batch=32, micro_batch=32, clip=0.5),
+        "How the adapter is optimised.",
+    )
+
+    def __post_init__(self) -> None:
+        if len(set(self.task)) != len(self.task) or not self.task:
+            raise ConfigError("task", f"task {', '.join(self.task)}: name each task once.")
+        if self.delta is not None and len(self.delta) not in (2, 3):
+            raise ConfigError("delta", f"delta {self.delta}: rows and columns, or three axes.")
+        if self.delta is not None and len(self.task) > 1:
+            raise ConfigError("delta", "delta holds for one task; leave it out with several.")
+        if self.blocks is not None and (len(self.blocks) != 2 or self.blocks[0] >= self.blocks[1]):
+            raise ConfigError("blocks", f"blocks {self.blocks}: a first block and a later end.")
+        if self.timesteps is not None and (len(self.timesteps) != 2 or self.timesteps[1] <= 0):
+            raise ConfigError("timesteps", "timesteps: a mean and a deviation above 0.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateConfig:
+    """Pictures of a prompt that obey one or more conditions."""
+
+    prompt: tuple[str, ...] = opt((), "What to draw; a picture for each.")
+    condition: tuple[Path, ...] = opt((), "Pictures to obey, one for each adapter.")
+    adapter: tuple[str, ...] = opt((), "Adapter files, or names of shipped ones such as tiny:edges.")
+    strength: tuple[float, ...] = opt((1.0,), "How much each condition counts: one, or one each.")
+    start: float = opt(0.0, "Share of the steps after which conditions count.", min=0, max=1)
+    end: float = opt(1.0, "Share of the steps until which they count.", min=0, max=1)
+    scope: Literal["main", "image"] = opt(
+        "main", "Whether strength acts between condition and text too; image is the paper's.",
+        advanced=True,
+    )  # fmt: skip
+    derive: bool = opt(
+        True, "Make the condition (edges, grey, ...) from the picture given; false takes it as it is."
+    )
+    model: str = opt("tiny:flux", "A Flux pipeline: tiny:flux, a folder, or owner/name on the hub.")
+    size: int | None = opt(
+        None, "Side of the output in pixels; none is the first condition's size.", min=4, unit="px"
+    )
+    steps: int | None = opt(None, "Sampling steps; none is the adapter's, or 28.", min=1)
+    guidance: float | None = opt(
+        None, "Embedded guidance, or true guidance for a model without it; none is the model's."
+    )
+    image_guidance: float = opt(1.0, "Guidance by the condition against a black one; 1 is none.")
+    negative: str = opt("", "What to stay away from, where guidance is true.")
+    executor: Literal["auto", "branch", "cached"] = opt(
+        "auto", "Cached runs a condition once; branch at every step, as joint adapters need."
+    )
+    drop_empty: bool = opt(
+        False, "Leave out tokens of an edge picture in which nothing is (our extension).",
+        advanced=True,
+    )  # fmt: skip
+    compare: bool = opt(
+        False, "Also draw without the conditions and at strengths 0.25, 0.5 and 1, in one grid."
+    )
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(one) and one >= 0 for one in self.strength):
+            raise ConfigError(
+                "strength", f"strength {self.strength}: 0 removes a condition, 1 is as trained."
+            )
+        if self.start > self.end:
+            raise ConfigError("start", f"start {self.start} lies behind end {self.end}.")
+
+
+PRESETS = {
+    "tiny": {"train": {"size": 32}},
+    "paper": {
+        "model": "black-forest-labs/FLUX.1-dev",
+        "train": {
+            "size": 512,
+            "mode": "joint",
+            "rank": 4,
+            "optim.batch": 8,
+            "optim.micro_batch": 1,
+            "optim.lr": 1e-4,
+            "optim.weight_decay": 1e-3,
+            "optim.schedule": "constant",
+            "optim.precision": "bf16",
+            "steps": 50_000,
+            "checkpointing": True,
+        },
+    },
+}
