@@ -5,6 +5,7 @@ Time 1 is noise and time 0 the picture: x_t = (1 - t) x_0 + t noise.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -70,6 +71,6 @@ def euler(
 ) -> Tensor:
     """Follow the velocity `model(x, t)` from noise through the noise levels to the picture."""
     x = noise
-    for level, following in zip(levels, levels[1:], strict=False):
+    for level, following in itertools.pairwise(levels):
         x = x + (following - level) * model(x, level)
     return x

@@ -75,7 +75,7 @@ def read_lora(path: Path, *, header: str) -> LoraFile:
     """
     try:
         with safe_open(path, framework="pt") as opened:
-            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}
             metadata = opened.metadata() or {}
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file.") from None

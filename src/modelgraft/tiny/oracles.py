@@ -43,7 +43,13 @@ def _trunk(width: int) -> nn.Sequential:
     """Features [b, 2 width, 8, 8] of a picture."""
     layers: list[nn.Module] = []
     previous = 3
-    for channels, stride in ((width // 2, 1), (width, 2), (width, 1), (2 * width, 2), (2 * width, 1)):
+    for channels, stride in (
+        (width // 2, 1),
+        (width, 2),
+        (width, 1),
+        (2 * width, 2),
+        (2 * width, 1),
+    ):
         layers += [
             nn.Conv2d(previous, channels, 3, stride, padding=1, bias=False),
             nn.BatchNorm2d(channels),

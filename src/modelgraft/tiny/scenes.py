@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -32,11 +32,7 @@ class Shown:
 def singles(
     items: Sequence[int] | np.ndarray, *, seed: int, split: Split = "train", stage: Stage = "full"
 ) -> Shown:
-    """Single scenes; most captions say all, some leave clauses out.
-
-    Three in eleven stand in the white studio, as the share of studio pictures in the mixture of
-    2411.15098's world asks.
-    """
+    """Single scenes; most captions say all, some leave clauses out."""
     places = np.asarray(items)
     subjects = draw_subjects(places, seed=seed, split=split, stage=stage)
     placings = draw_placings(places, subjects, seed=seed, name=split, stage=stage)
@@ -84,7 +80,7 @@ def diptychs(
     )
 
 
-def _shortened(writer: Captions, numbers: Sequence[float]) -> str:
+def _shortened(writer: Captions, numbers: Iterable[float]) -> str:
     """A caption with some of its clauses left out."""
     drawn = iter(numbers)
     brief = writer.brief(colour=next(drawn) < 0.7, mark=next(drawn) < 0.5, size=next(drawn) < 0.5)

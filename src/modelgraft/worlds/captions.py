@@ -6,7 +6,7 @@ same numbers write the same words.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from modelgraft.worlds.palettes import COLOURS
@@ -83,7 +83,9 @@ def name(shape: int) -> str:
 class Captions:
     """Writes the captions of one scene; `numbers` are drawn from in turn."""
 
-    def __init__(self, subjects: Subjects, placings: Placings, place: int, numbers: Sequence[float]):
+    def __init__(
+        self, subjects: Subjects, placings: Placings, place: int, numbers: Iterable[float]
+    ):
         self.subjects, self.placings, self.place = subjects, placings, place
         self._numbers = iter(numbers)
 

@@ -210,9 +210,9 @@ class _Placer:
 # -- settings --------------------------------------------------------------------------------------
 
 
-def _floor_at(y_px: NDArray) -> NDArray:
+def _floor_at(y_px: NDArray[np.floating]) -> Pixels:
     """Depth of the floor in a row of pixels."""
-    return 0.15 + 0.5 * y_px / SIZE_PX
+    return (0.15 + 0.5 * y_px / SIZE_PX).astype(np.float32)
 
 
 def _backgrounds(placings: Placings) -> tuple[Pixels, Pixels]:
@@ -231,7 +231,7 @@ def _backgrounds(placings: Placings) -> tuple[Pixels, Pixels]:
 
 
 def _rgb(red: int, green: int, blue: int) -> Pixels:
-    return np.array([red, green, blue], dtype=np.float32) / 255
+    return np.array([red / 255, green / 255, blue / 255], dtype=np.float32)
 
 
 _PLAIN: Final = {

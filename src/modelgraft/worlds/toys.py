@@ -59,11 +59,7 @@ _PAIRS: Final = np.array(
     ]
 )
 _HELD_OUT_PAIRS: Final = np.array(
-    [
-        (COLOURS.index(a), COLOURS.index(b))
-        for one in HELD_OUT_COLOURS
-        for a, b in (one, one[::-1])
-    ]
+    [(COLOURS.index(a), COLOURS.index(b)) for one in HELD_OUT_COLOURS for a, b in (one, one[::-1])]
 )
 # Shares of the textures; a cell's share is its texture's.
 _TEXTURE_SHARES: Final = {
@@ -180,10 +176,10 @@ def draw_subjects(
         form=drawn[15],
         aspect=between(drawn[16], 0.88, 1.12),
         colour=pairs,
-        rgb=rgb,
+        rgb=rgb.astype(np.float64),
         texture=texture,
         period_px=between(drawn[17], 4.4, 6.4),
-        angle=np.pi / 4 * pick(drawn[18], 4),
+        angle=pick(drawn[18], 4) * (np.pi / 4),
         phase=drawn[19],
         mark=mark,
         mark_colour=mark_colour,
@@ -245,6 +241,4 @@ def _other_than(numbers: Floats, pairs: Ints) -> Ints:
     return _pick_allowed(numbers, allowed)
 
 
-_SHOWS: Final = np.array(
-    [[colour not in HIDDEN[one] for one in BACKGROUNDS] for colour in COLOURS]
-)
+_SHOWS: Final = np.array([[colour not in HIDDEN[one] for one in BACKGROUNDS] for colour in COLOURS])

@@ -19,9 +19,7 @@ TASKS: tuple[Task, ...] = ("edges", "depth", "grey", "blur", "fill", "subject")
 class ModelOptions:
     """The model to graft onto."""
 
-    name: str = opt(
-        "tiny:flux", "A Flux pipeline: tiny:flux, a folder, or owner/name on the hub."
-    )
+    name: str = opt("tiny:flux", "A Flux pipeline: tiny:flux, a folder, or owner/name on the hub.")
     text_length: int = opt(
         512, "Tokens of a prompt that the text encoder may use.", min=1, max=512, advanced=True
     )
@@ -61,7 +59,7 @@ class TrainConfig:
     drop_condition: float = opt(0.1, "Share of the samples with a black condition.", min=0, max=1)
     timesteps: tuple[float, ...] | None = opt(
         None,
-        "Mean and deviation of the logistic normal law of times; none is the model's: 0,1 for FLUX.",
+        "Mean and deviation of the logistic normal law of times; none is the model's.",
         advanced=True,
     )
     start: Path | None = opt(None, "An adapter file to go on from.")
@@ -99,7 +97,7 @@ class GenerateConfig:
 
     prompt: tuple[str, ...] = opt((), "What to draw; a picture for each.")
     condition: tuple[Path, ...] = opt((), "Pictures to obey, one for each adapter.")
-    adapter: tuple[str, ...] = opt((), "Adapter files, or names of shipped ones such as tiny:edges.")
+    adapter: tuple[str, ...] = opt((), "Adapter files, or shipped ones such as tiny:edges.")
     strength: tuple[float, ...] = opt((1.0,), "How much each condition counts: one, or one each.")
     start: float = opt(0.0, "Share of the steps after which conditions count.", min=0, max=1)
     end: float = opt(1.0, "Share of the steps until which they count.", min=0, max=1)
@@ -108,7 +106,8 @@ class GenerateConfig:
         advanced=True,
     )  # fmt: skip
     derive: bool = opt(
-        True, "Make the condition (edges, grey, ...) from the picture given; false takes it as it is."
+        True,
+        "Make the condition (edges, grey, ...) from the picture given; false takes it as it is.",
     )
     model: str = opt("tiny:flux", "A Flux pipeline: tiny:flux, a folder, or owner/name on the hub.")
     size: int | None = opt(

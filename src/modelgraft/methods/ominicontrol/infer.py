@@ -64,9 +64,7 @@ def generate(
                 "for all, or one each.",
             )
     pipe = control.pipe
-    generators = [
-        torch.Generator("cpu").manual_seed(rng_seed("generate", seed)) for seed in seeds
-    ]
+    generators = [torch.Generator("cpu").manual_seed(rng_seed("generate", seed)) for seed in seeds]
     stock: dict[str, Any] = {
         "height": sampling.height,
         "width": sampling.width,

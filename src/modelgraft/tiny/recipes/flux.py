@@ -8,7 +8,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from diffusers import FluxPipeline
 from einops import reduce
 from torch import Tensor, nn
 
@@ -57,7 +56,7 @@ class FluxRecipe:
     """How much more an error counts in tokens that show a toy."""
 
 
-def trained_parts(pipe: FluxPipeline) -> nn.ModuleDict:
+def trained_parts(pipe: Any) -> nn.ModuleDict:
     """The transformer and the text encoders; the codec has nothing to learn."""
     return nn.ModuleDict(
         {
@@ -81,7 +80,7 @@ class Bank:
     """Scenes of one kind by number, rendered when first asked for."""
 
     def __init__(
-        self, pipe: FluxPipeline, draw: Callable[..., Shown], recipe: FluxRecipe, seed: int
+        self, pipe: Any, draw: Callable[..., Shown], recipe: FluxRecipe, seed: int
     ) -> None:
         self._pipe, self._draw, self._recipe, self._seed = pipe, draw, recipe, seed
         self._kept: dict[int, Samples] = {}
@@ -108,7 +107,7 @@ class Bank:
         return Samples(clean, word_ids(self._pipe, shown.captions), weight, (height, width))
 
 
-def word_ids(pipe: FluxPipeline, captions: Sequence[str]) -> Tensor:
+def word_ids(pipe: Any, captions: Sequence[str]) -> Tensor:
     """Token ids of captions [n, 24], padded."""
     tokenizer: Any = pipe.tokenizer
     length = tokenizer.model_max_length
@@ -116,7 +115,7 @@ def word_ids(pipe: FluxPipeline, captions: Sequence[str]) -> Tensor:
     return torch.tensor(found.input_ids)
 
 
-def predict(pipe: FluxPipeline, x: Tensor, timestep: Tensor, words: Tensor, grid: tuple[int, int]):
+def predict(pipe: Any, x: Tensor, timestep: Tensor, words: Tensor, grid: tuple[int, int]):
     """The velocity of noisy tokens [b, n, 48] under captions [b, m], text encoders included."""
     text = pipe.text_encoder_2(words)[0]
     return pipe.transformer(
@@ -131,7 +130,7 @@ def predict(pipe: FluxPipeline, x: Tensor, timestep: Tensor, words: Tensor, grid
 
 
 def train_flux(
-    pipe: FluxPipeline,
+    pipe: Any,
     recipe: FluxRecipe,
     optim: OptimConfig,
     run: Run,
@@ -194,7 +193,7 @@ class Probe:
     t = 0.9 grows when the caption names another value. It rises well before samples obey.
     """
 
-    def __init__(self, pipe: FluxPipeline, stage: Stage, seed: int) -> None:
+    def __init__(self, pipe: Any, stage: Stage, seed: int) -> None:
         places = np.arange(_PROBES)
         self._pipe = pipe
         self._subjects = draw_subjects(places, seed=seed, split="held-out", stage="full")

@@ -51,9 +51,8 @@ def scenes(
 
 
 def _disturbed(pictures: Tensor) -> Tensor:
-    return (pictures + _NOISE * torch.rand(len(pictures), 1, 1, 1) * torch.randn_like(pictures)).clamp(
-        0, 1
-    )
+    spread = _NOISE * torch.rand(len(pictures), 1, 1, 1)
+    return (pictures + spread * torch.randn_like(pictures)).clamp(0, 1)
 
 
 def train_attributes(run: Run, optim: OptimConfig, steps: int) -> AttributeNet:
@@ -125,7 +124,7 @@ def train_subjects(run: Run, optim: OptimConfig, steps: int) -> SubjectEncoder:
     """Two views of a toy come together, other toys of the same shape stay apart (InfoNCE)."""
     net = SubjectEncoder().train()
 
-    def batches(step: int) -> list[tuple[Scenes, Scenes]]:
+    def batches(step: int) -> list[tuple[Scenes, ...]]:
         # Half a batch has one shape: what else differs is all that can tell its toys apart.
         pool = np.arange(step * _POOL * optim.batch, (step + 1) * _POOL * optim.batch)
         drawn = draw_subjects(pool, seed=run.seed + 19)
@@ -141,7 +140,7 @@ def train_subjects(run: Run, optim: OptimConfig, steps: int) -> SubjectEncoder:
             )
         ]  # fmt: skip
 
-    def step(views: tuple[Scenes, Scenes]) -> Loss:
+    def step(views: tuple[Scenes, ...]) -> Loss:
         left, right = (net(_disturbed(one.pictures)) for one in views)
         scores = left @ right.T / _TEMPERATURE
         own = torch.arange(len(left))

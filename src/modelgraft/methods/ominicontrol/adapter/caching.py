@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import torch
-from diffusers.models.embeddings import apply_rotary_emb
 from diffusers.models.transformers.transformer_flux import FluxAttnProcessor
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
@@ -28,7 +27,11 @@ from modelgraft.methods.ominicontrol.method.attention import (
     mix,
     sights,
 )
-from modelgraft.methods.ominicontrol.method.branches import ConditionTokens, FluxInputs
+from modelgraft.methods.ominicontrol.method.branches import (
+    ConditionTokens,
+    FluxInputs,
+    turned,
+)
 
 _KEPT_PROMPTS: Final = 4
 """Prompts whose keys are held; guidance asks for two at every step."""
@@ -72,10 +75,7 @@ class _Processor:
             image = tuple(torch.cat(pair, dim=1) for pair in zip(text, image, strict=True))
         query, key, value = image
         if image_rotary_emb is not None:
-            query, key = (
-                apply_rotary_emb(one, image_rotary_emb, sequence_dim=1)  # ty: ignore[invalid-argument-type]
-                for one in (query, key)
-            )
+            query, key = turned(query, image_rotary_emb), turned(key, image_rotary_emb)
         output = self._attend(query, key, value)
         if encoder_hidden_states is None:
             return output

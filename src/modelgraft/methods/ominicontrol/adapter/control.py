@@ -1,4 +1,4 @@
-"""Conditions on a Flux pipeline: attach or load adapters, use them around the stock call, detach."""
+"""Conditions on a Flux pipeline: attach or load adapters, use them, detach."""
 
 from __future__ import annotations
 
@@ -171,8 +171,11 @@ class OminiControl:
     @contextlib.contextmanager
     def _at_rest(self) -> Generator[None]:
         """Adapters added inside the block are silent after it; others stay as they were."""
-        before = {one: (list(one.active_adapters), one.disable_adapters)
-                  for one in self.transformer.modules() if isinstance(one, BaseTunerLayer)}  # fmt: skip
+        before = {
+            one: (list(one.active_adapters), one.disable_adapters)
+            for one in self.transformer.modules()
+            if isinstance(one, BaseTunerLayer)
+        }
         trained = [one for one in self.transformer.parameters() if one.requires_grad]
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Already found a `peft_config`")

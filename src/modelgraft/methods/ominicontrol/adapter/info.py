@@ -39,22 +39,31 @@ class AdapterInfo:
 def info_of(source: str, header: dict[str, Any]) -> AdapterInfo:
     """What an adapter's own header says; raises `InputError` when it says something else."""
     names = AdapterInfo.__dataclass_fields__
-    known = {key: value for key, value in header.items() if key in names}
+    known: dict[str, Any] = {key: value for key, value in header.items() if key in names}
+    known["delta"] = tuple(known.get("delta", (0.0, 0.0)))
     try:
-        found = AdapterInfo(**{**known, "delta": tuple(known.get("delta", (0.0, 0.0)))})
+        found = AdapterInfo(**known)
         numbers = [*found.delta, found.scale]
         if found.mode not in ("joint", "independent") or len(found.delta) not in (2, 3):
             raise ValueError(f"mode {found.mode!r} with delta {found.delta}")
         if not all(isinstance(one, int | float) for one in numbers) or found.scale <= 0:
             raise ValueError(f"delta {found.delta} with scale {found.scale}")
     except (TypeError, ValueError) as error:
-        raise InputError(f"{source}: its header entry {HEADER!r} cannot be used ({error}).") from None
+        raise InputError(
+            f"{source}: its header entry {HEADER!r} cannot be used ({error})."
+        ) from None
     return found
 
 
 _DEV, _SCHNELL = "black-forest-labs/FLUX.1-dev", "black-forest-labs/FLUX.1-schnell"
-_SPATIAL = {"base": _DEV, "steps": 28, "guidance": 3.5, "condition_px": 512}
-_ART = {"base": _DEV, "steps": 28, "guidance": 3.5, "image_guidance": 1.5, "condition_px": 512}
+_SPATIAL: Final[dict[str, Any]] = {"base": _DEV, "steps": 28, "guidance": 3.5, "condition_px": 512}
+_ART: Final[dict[str, Any]] = {
+    "base": _DEV,
+    "steps": 28,
+    "guidance": 3.5,
+    "image_guidance": 1.5,
+    "condition_px": 512,
+}
 # Published files carry no header. The sign of the subject's shift differs from file to file.
 PUBLISHED: Final = {
     "experimental/subject": AdapterInfo(task="subject", delta=(0, 32), base=_SCHNELL, steps=8,
@@ -80,6 +89,8 @@ def published(path: PurePath) -> AdapterInfo | None:
     parts = path.with_suffix("").parts
     for name, info in PUBLISHED.items():
         folder, _, stem = name.partition("/")
-        if parts[-1] == stem and (len(parts) < 2 or parts[-2] == folder or stem.startswith("subject_")):
+        if parts[-1] == stem and (
+            len(parts) < 2 or parts[-2] == folder or stem.startswith("subject_")
+        ):
             return info
     return None

@@ -272,11 +272,14 @@ def _heads(
     def split(layer: nn.Module) -> Tensor:
         return project(layer, states, adapter).unflatten(-1, (-1, attn.head_dim))
 
-    def turned(rows: Tensor) -> Tensor:
-        return apply_rotary_emb(rows, branch.rotary, sequence_dim=1)  # ty: ignore[invalid-return-type, invalid-argument-type]
+    query = turned(norm_q(split(to_q)), branch.rotary) if is_needed else None
+    return Heads(query, turned(norm_k(split(to_k)), branch.rotary), split(to_v))
 
-    query = turned(norm_q(split(to_q))) if is_needed else None
-    return Heads(query, turned(norm_k(split(to_k))), split(to_v))
+
+def turned(rows: Tensor, rotary: Rotary) -> Tensor:
+    """Queries or keys [b, l, h, e] rotated to their places."""
+    found: Any = apply_rotary_emb(rows, rotary, sequence_dim=1)  # ty: ignore[invalid-argument-type]
+    return found
 
 
 def feed_forward(ff: Any, states: Tensor, adapter: str | None) -> Tensor:

@@ -70,7 +70,9 @@ def _rows(chosen: Tensor, like: Tensor) -> Tensor:
     return chosen.view(-1, *[1] * (like.dim() - 1)).to(like.device)
 
 
-def flow_matching_errors(model: Velocity, batch: Batch, law: TimestepLaw, *, guided: bool) -> Tensor:
+def flow_matching_errors(
+    model: Velocity, batch: Batch, law: TimestepLaw, *, guided: bool
+) -> Tensor:
     """Squared error of the velocity at a drawn time, a mean over tokens and channels [b].
 
     `guided` models get a guidance of 1, as in the official training.

@@ -1,0 +1,179 @@
+"""A person's own pictures: a folder, a JSONL of pairs, or a folder that `pairs` made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from modelgraft.core.errors import InputError
+from modelgraft.core.rows import BadRow, Reject, Row, keep_rows, read_rows, text_of
+from modelgraft.diffusion.conditions import SMALL_TASKS, TASKS, check_aspect
+from modelgraft.diffusion.pictures import fit_to, read_picture
+from modelgraft.methods.ominicontrol.config import Task
+from modelgraft.methods.ominicontrol.data.shown import Shown
+from modelgraft.methods.ominicontrol.pairs.reading import both_directions
+from modelgraft.methods.ominicontrol.pairs.records import PairRecord
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+_SMALL_PX = 128
+"""Sides below which the settings of the condition makers for small pictures are used."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One target with its words and the files of its conditions; others are made from it."""
+
+    target: Path
+    prompt: str
+    conditions: Mapping[str, Path]
+
+
+def read_pairs(path: Path, tasks: Sequence[Task], reject: Reject | None = None) -> list[Pair]:
+    """The pairs that `path` holds; raises `InputError` when none is whole.
+
+    A folder has pictures, beside each its prompt as `NAME.txt` if there is one, and its condition
+    as `TASK/NAME.png`; where there is no folder TASK, conditions are made from the pictures. A
+    JSONL has rows `{"target": "a.png", "prompt": "...", "conditions": {"edges": "b.png"}}` with
+    paths below its own folder. Rows and pictures that miss a part go to `reject`.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file or folder.")
+    if path.is_dir():
+        found = _numbered_files(path)
+        return keep_rows(path, found, partial(_of_picture, path, tasks), reject=reject)
+    return read_rows(path, partial(_of_row, path.parent, tasks), reject=reject)
+
+
+def _numbered_files(folder: Path) -> list[tuple[int, Row]]:
+    names = sorted(one.name for one in folder.iterdir() if one.suffix.lower() in SUFFIXES)
+    if not names:
+        raise InputError(
+            f"{folder}: there is no picture in this folder; {', '.join(SUFFIXES)} are read."
+        )
+    return [(place, {"id": name}) for place, name in enumerate(names, start=1)]
+
+
+def _of_picture(folder: Path, tasks: Sequence[Task], row: Row, place: int) -> Pair:
+    target = folder / row["id"]
+    words = target.with_suffix(".txt")
+    prompt = words.read_text(encoding="utf-8").strip() if words.is_file() else ""
+    conditions: dict[str, Path] = {}
+    for task in tasks:
+        own = folder / task
+        if not own.is_dir():
+            if task == "subject":
+                raise BadRow("a subject needs another view of it, as subject/NAME.png")
+            continue
+        halves = [own / f"{target.stem}{suffix}" for suffix in SUFFIXES]
+        whole = [one for one in halves if one.is_file()]
+        if not whole:
+            raise BadRow(f"its condition {task}/{target.stem}.png is missing")
+        conditions[task] = whole[0]
+    return Pair(target, prompt, conditions)
+
+
+def _of_row(folder: Path, tasks: Sequence[Task], row: Row, place: int) -> Pair:
+    target = _inside(folder, text_of(row, "target"))
+    prompt = text_of(row, "prompt", empty=True)
+    given: Any = row.get("conditions", {})
+    if not isinstance(given, dict):
+        raise BadRow('field "conditions" is not an object of files by task')
+    conditions: dict[str, Path] = {}
+    for task in tasks:
+        if task in given:
+            conditions[task] = _inside(folder, text_of(given, task))
+        elif task == "subject":
+            raise BadRow('field "conditions": a subject needs another view of it')
+    return Pair(target, prompt, conditions)
+
+
+def _inside(folder: Path, name: str) -> Path:
+    found = (folder / name).resolve()
+    if not found.is_relative_to(folder.resolve()):
+        raise BadRow(f"{name} lies outside of {folder}")
+    if not found.is_file():
+        raise BadRow(f"there is no file {name}")
+    return found
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """Pictures read from files when they are asked for, fitted to one size."""
+
+    pairs: Sequence[Pair]
+    tasks: tuple[Task, ...]
+    size_px: int
+    condition_px: int
+    multiple: int
+    """Pixels along one side of a token."""
+
+    @property
+    def total(self) -> int:
+        """How many pairs there are."""
+        return len(self.pairs)
+
+    def take(self, numbers: Sequence[int], use: int) -> Shown:
+        """The pairs with these numbers; sides are filled and what sticks out is cut off."""
+        pairs = [self.pairs[number] for number in numbers]
+        raw = [read_picture(one.target) for one in pairs]
+        targets = torch.stack([self._fitted(one, self.size_px) for one in raw])
+        conditions: dict[str, Tensor] = {}
+        for task in self.tasks:
+            given = [one.conditions.get(task) for one in pairs]
+            made = self._made(task, targets, numbers, use) if None in given else targets
+            rows = [
+                made[place] if file is None else self._read(task, file, raw[place])
+                for place, file in enumerate(given)
+            ]
+            conditions[task] = torch.stack([self._fitted(one, self.condition_px) for one in rows])
+        return Shown(targets=targets, prompts=[one.prompt for one in pairs], conditions=conditions)
+
+    def _made(self, task: Task, targets: Tensor, numbers: Sequence[int], use: int) -> Tensor:
+        table = SMALL_TASKS if self.size_px < _SMALL_PX else TASKS
+        return table[task].condition(targets, seed=use, items=numbers, is_training=True)
+
+    def _read(self, task: Task, file: Path, target: Tensor) -> Tensor:
+        condition = read_picture(file)
+        if TASKS[task].is_aligned:
+            sizes = [(one.shape[-2], one.shape[-1]) for one in (condition, target)]
+            check_aspect(sizes[0], sizes[1], name=str(file))
+        return condition
+
+    def _fitted(self, picture: Tensor, side: int) -> Tensor:
+        return fit_to(picture, (side, side), multiple=self.multiple, how="cover")
+
+
+@dataclass(frozen=True)
+class RecordSource:
+    """Subjects seen twice, in the published schema; each record serves in both directions."""
+
+    records: Sequence[PairRecord]
+    size_px: int
+    condition_px: int
+    multiple: int
+
+    @property
+    def total(self) -> int:
+        """How many directed pairs there are."""
+        return 2 * len(self.records)
+
+    def take(self, numbers: Sequence[int], use: int) -> Shown:
+        """The directed pairs with these numbers: a record's two lie side by side."""
+        pairs = [both_directions(self.records[number // 2])[number % 2] for number in numbers]
+
+        def fitted(views: Sequence[Tensor], side: int) -> Tensor:
+            found = [fit_to(one, (side, side), multiple=self.multiple, how="cover")
+                     for one in views]  # fmt: skip
+            return torch.stack(found)
+
+        return Shown(
+            targets=fitted([one.target for one in pairs], self.size_px),
+            prompts=[one.caption for one in pairs],
+            conditions={"subject": fitted([one.reference for one in pairs], self.condition_px)},
+        )

@@ -1,0 +1,204 @@
+"""Streams of records: from the factory's own folder, from Parquet files, or from the hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from modelgraft.core.errors import InputError, Unavailable
+from modelgraft.core.lazy import need
+from modelgraft.core.results import Number
+from modelgraft.core.rows import BadRow, Reject, Row, read_rows
+from modelgraft.methods.ominicontrol.pairs.crops import Crop
+from modelgraft.methods.ominicontrol.pairs.records import (
+    BEST,
+    DirectedPair,
+    PairRecord,
+    Unscored,
+    both_directions,
+    parse_record,
+)
+
+RECORDS: Final = "records.jsonl"
+EXTRA: Final = "data"
+_COLUMNS: Final = ("image", "collection", "quality_assessment", "description")
+_AT_ONCE: Final = 32  # rows of a Parquet file in memory: pictures of about a megabyte
+_HUB_ID: Final = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
+
+
+@dataclass
+class Counts:
+    """What became of the rows read so far."""
+
+    kept: int = 0
+    below: int = 0
+    """Scored, and not high enough."""
+    unscored: int = 0
+    """Without a quality assessment."""
+    malformed: int = 0
+
+    def numbers(self) -> tuple[Number, ...]:
+        """The counts for a result."""
+        n = self.kept + self.below + self.unscored + self.malformed
+        return (
+            Number("pairs used", self.kept, n=n),
+            Number("pairs below the threshold", self.below, n=n, better="lower"),
+            Number("rows without quality_assessment", self.unscored, n=n, better="lower"),
+            Number("malformed rows", self.malformed, n=n, better="lower"),
+        )
+
+
+def read_records(
+    source: str | Path,
+    *,
+    threshold: float = BEST,
+    reject: Reject | None = None,
+    counts: Counts | None = None,
+) -> Iterator[PairRecord]:
+    """The records of `source` whose three scores all reach the threshold, in order.
+
+    `source` is a folder with `records.jsonl` or with Parquet files, one such file, or a hub id
+    `owner/name[@revision]`. Rows without `quality_assessment` are skipped. They and malformed rows
+    are counted in `counts` and go to `reject(path, line, id, reason)`; without it a malformed row
+    raises an `InputError`. No picture is decoded. Parquet needs pyarrow and a hub id `datasets`:
+    `MissingExtra` names the command that installs them.
+    """
+    sieve = _Sieve(threshold, reject, Counts() if counts is None else counts)
+    path = Path(source).expanduser()
+    if path.is_dir() and (path / RECORDS).is_file():
+        path = path / RECORDS
+    if path.is_dir():
+        files = sorted(path.glob("*.parquet")) or sorted(path.glob("data/*.parquet"))
+        if not files:
+            raise InputError(f"{path}: neither {RECORDS} nor a Parquet file lies in this folder.")
+        return (record for file in files for record in sieve.stream(file, _parquet_rows(file)))
+    if path.suffix == ".parquet" and path.is_file():
+        return sieve.stream(path, _parquet_rows(path))
+    if path.is_file():
+        return sieve.lines(path)
+    if found := _HUB_ID.fullmatch(str(source)):
+        name, revision = found.groups()
+        return sieve.stream(Path(str(source)), _hub_rows(name, revision))
+    raise InputError(
+        f"{source}: there is nothing here.\n  Name a folder that the pair factory wrote, a "
+        f"{RECORDS}, a Parquet file, a folder of them, or a hub id such as Yuanshi/Subjects200K."
+    )
+
+
+def read_pairs(
+    records: Iterable[PairRecord],
+    *,
+    crop: Crop = "official",
+    padding_px: int | None = None,
+    reject: Reject | None = None,
+) -> Iterator[DirectedPair]:
+    """Every record in both directions, decoded and cut.
+
+    A record whose picture cannot be decoded or cut goes to `reject(path, 0, id, reason)`; without
+    it, it raises an `InputError`.
+    """
+    for record in records:
+        try:
+            directed = both_directions(record, crop=crop, padding_px=padding_px)
+        except InputError as error:
+            if reject is None:
+                raise
+            path = record.source if isinstance(record.source, Path) else Path(record.id)
+            reject(path, 0, record.id, str(error).splitlines()[0])
+            continue
+        yield from directed
+
+
+@dataclass(frozen=True)
+class _Sieve:
+    """Rows to records: keeps the good ones and counts all."""
+
+    threshold: float
+    reject: Reject | None
+    counts: Counts
+
+    def lines(self, path: Path) -> Iterator[PairRecord]:
+        """The records of a JSONL file whose pictures lie beside it."""
+        unscored: list[Unscored] = []
+
+        def parse(row: Row, place: int) -> PairRecord | None:
+            name = str(row.get("id") or row.get("image"))
+            try:
+                return self._sifted(parse_record(row, name, path.parent))
+            except Unscored as error:
+                unscored.append(error)
+                raise
+
+        def note(file: Path, line: int, id: str, reason: str) -> None:
+            fault = unscored.pop() if unscored else BadRow(reason)
+            self._refused(file, line, id, fault)
+
+        found = read_rows(path, parse, reject=note)
+        return (record for record in found if record is not None)
+
+    def stream(self, path: Path, rows: Iterable[tuple[int, Row]]) -> Iterator[PairRecord]:
+        """The records of numbered rows with embedded pictures."""
+        for line, row in rows:
+            name = _name(row, f"{path.name}:{line}")
+            try:
+                record = self._sifted(parse_record(row, name, None))
+            except BadRow as error:
+                self._refused(path, line, name, error)
+                continue
+            if record is not None:
+                yield record
+
+    def _refused(self, path: Path, line: int, name: str, fault: BadRow) -> None:
+        if isinstance(fault, Unscored):
+            self.counts.unscored += 1
+        elif self.reject is None:
+            raise InputError(f"{path}:{line}: {fault}.")
+        else:
+            self.counts.malformed += 1
+        if self.reject is not None:
+            self.reject(path, line, name, str(fault))
+
+    def _sifted(self, record: PairRecord) -> PairRecord | None:
+        is_kept = record.quality.passes(self.threshold)
+        self.counts.kept += is_kept
+        self.counts.below += not is_kept
+        return record if is_kept else None
+
+
+def _name(row: Row, otherwise: str) -> str:
+    image = row.get("image")
+    path = image.get("path") if isinstance(image, dict) else None
+    return path if isinstance(path, str) and path else otherwise
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    arrow = need("pyarrow", extra=EXTRA)
+    parquet = need("pyarrow.parquet", extra=EXTRA)
+    line = 0
+    try:
+        file = parquet.ParquetFile(path)
+        columns = [name for name in file.schema_arrow.names if name in _COLUMNS]
+        for batch in file.iter_batches(batch_size=_AT_ONCE, columns=columns):
+            for row in batch.to_pylist():
+                line += 1
+                yield line, row
+    except (arrow.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a sound Parquet file after row {line}: {reason}.") from None
+
+
+def _hub_rows(name: str, revision: str | None) -> Iterator[tuple[int, Row]]:
+    datasets: Any = need("datasets", extra=EXTRA)
+    try:
+        rows = datasets.load_dataset(name, split="train", revision=revision, streaming=True)
+        yield from enumerate(rows.cast_column("image", datasets.Image(decode=False)), start=1)
+    except datasets.exceptions.DatasetNotFoundError as error:
+        raise InputError(f"{name}: neither a folder here nor a data set on the hub: {error}.") from None
+    except (OSError, ConnectionError) as error:
+        raise Unavailable(
+            f"{name}: the hub cannot be read now: {error}.\n"
+            "  Try again, or download its Parquet files and name their folder."
+        ) from None

@@ -1,0 +1,202 @@
+"""Rows in the schema of Subjects200K: a picture with two views, its scores and its captions.
+
+`{image, collection, quality_assessment: {compositeStructure, objectConsistency, imageQuality},
+description: {item, description_0, description_1, category, description_valid}}`; the scores are
+whole numbers from 0 to 5, description 0 is the left view's and 1 the right one's. Other fields are
+passed over.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from modelgraft.core.errors import InputError
+from modelgraft.core.rows import BadRow, Row, present, shown, text_of
+from modelgraft.methods.ominicontrol.pairs.crops import Crop, views_of
+
+BEST: Final = 5
+QUESTIONS: Final = ("compositeStructure", "objectConsistency", "imageQuality")
+_FORMATS: Final = ("PNG", "JPEG", "WEBP")
+_EIGHT_BITS: Final = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")
+_MAX_PIXELS: Final = 1 << 26
+# What Pillow raises for broken files.
+_BROKEN: Final = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+
+
+class Unscored(BadRow):
+    """The row has no quality assessment, so nobody knows whether it is any good."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The answers to the three questions asked of a pair, from 0 to 5."""
+
+    composition: int
+    """Are there two views side by side?"""
+    consistency: int
+    """Do they show the same object?"""
+    image: int
+    """Is the picture well made?"""
+
+    def passes(self, threshold: float = BEST) -> bool:
+        """Whether all three reach the threshold."""
+        return min(astuple(self)) >= threshold
+
+    def as_row(self) -> dict[str, int]:
+        """The scores under their published names."""
+        return dict(zip(QUESTIONS, astuple(self), strict=True))
+
+
+@dataclass(frozen=True)
+class PairRecord:
+    """One row that can be used; its picture is decoded when it is asked for."""
+
+    id: str
+    source: Path | bytes
+    """The picture's file, or the content of one."""
+    collection: str
+    quality: Quality
+    item: str
+    category: str
+    captions: tuple[str, str]
+    """Of the left and the right view."""
+    description_valid: bool | None = None
+
+    def picture(self) -> Tensor:
+        """Both views [3, H, W], sRGB from 0 to 1; raises `InputError` if it cannot be decoded."""
+        return read_picture(self.source, self.id)
+
+
+class DirectedPair(NamedTuple):
+    """What a subject adapter learns from: a reference, a target, and the target's caption."""
+
+    reference: Tensor
+    """[3, s, s], sRGB from 0 to 1."""
+    target: Tensor
+    caption: str
+    item: str
+
+
+def both_directions(
+    record: PairRecord, *, crop: Crop = "official", padding_px: int | None = None
+) -> tuple[DirectedPair, DirectedPair]:
+    """The pair with the left view as the target, and with the right one.
+
+    Raises `InputError` that names the record when its picture cannot be decoded or cut.
+    """
+    picture = record.picture()
+    try:
+        left, right = views_of(picture, crop=crop, padding_px=padding_px)
+    except InputError as error:
+        raise InputError(f"{record.id}: {error}") from None
+    return (
+        DirectedPair(right, left, record.captions[0], record.item),
+        DirectedPair(left, right, record.captions[1], record.item),
+    )
+
+
+# -- rows ------------------------------------------------------------------------------------------
+
+
+def parse_record(row: Row, name: str, folder: Path | None) -> PairRecord:
+    """The record of a row called `name`; raises `BadRow`, or `Unscored` without an assessment.
+
+    The image is a path inside `folder`, or where that is None embedded as `{bytes, path}`.
+    """
+    quality = _quality(row.get("quality_assessment"))
+    said = present(row, "description")
+    if not isinstance(said, dict):
+        raise BadRow(f'field "description": {_quoted(said)} is not an object')
+    valid = said.get("description_valid")
+    if valid is not None and not isinstance(valid, bool):
+        raise BadRow(f'field "description_valid": {_quoted(valid)} is neither true nor false')
+    return PairRecord(
+        name,
+        _embedded(row) if folder is None else _inside(row, folder),
+        text_of(row, "collection") if row.get("collection") is not None else "",
+        quality,
+        text_of(said, "item"),
+        text_of(said, "category") if said.get("category") is not None else "",
+        (text_of(said, "description_0"), text_of(said, "description_1")),
+        valid,
+    )
+
+
+def _quality(found: Any) -> Quality:
+    # A missing struct comes out of Parquet as one whose fields are all missing.
+    if not found or (isinstance(found, dict) and all(one is None for one in found.values())):
+        raise Unscored('field "quality_assessment" is missing')
+    if not isinstance(found, dict):
+        raise BadRow(f'field "quality_assessment": {_quoted(found)} is not an object')
+    return Quality(*(_score(found, question) for question in QUESTIONS))
+
+
+def _score(found: Row, question: str) -> int:
+    value = present(found, question)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or value not in range(BEST + 1):
+        raise BadRow(f'field "{question}": {_quoted(value)} is not a whole number from 0 to {BEST}')
+    return int(value)
+
+
+def _inside(row: Row, folder: Path) -> Path:
+    name = text_of(row, "image")
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise BadRow(f'field "image": {shown(name)} lies outside of {folder}')
+    if not path.is_file():
+        raise BadRow(f'field "image": there is no file {shown(name)} in {folder}')
+    return path
+
+
+def _embedded(row: Row) -> bytes:
+    image = present(row, "image")
+    content = image.get("bytes") if isinstance(image, dict) else None
+    if not isinstance(content, bytes) or not content:
+        raise BadRow('field "image": no embedded picture ({bytes, path}) here')
+    return content
+
+
+def _quoted(value: Any) -> str:
+    """A value in a message; Parquet has kinds that JSON lacks."""
+    try:
+        return shown(value)
+    except (TypeError, ValueError):
+        return repr(value)[:40]
+
+
+# -- pictures --------------------------------------------------------------------------------------
+
+
+def read_picture(source: Path | bytes, name: str) -> Tensor:
+    """A PNG, JPEG or WebP picture [3, H, W], sRGB from 0 to 1; raises `InputError`.
+
+    Grey becomes RGB and transparency white.
+    """
+    try:
+        with Image.open(
+            source if isinstance(source, Path) else io.BytesIO(source), formats=_FORMATS
+        ) as image:
+            width, height = image.size
+            if width * height > _MAX_PIXELS or image.mode not in _EIGHT_BITS:
+                raise ValueError(f"{width} x {height} pixels of mode {image.mode}")
+            if image.has_transparency_data:
+                image = Image.alpha_composite(
+                    Image.new("RGBA", image.size, "white"), image.convert("RGBA")
+                )
+            pixels = np.asarray(image.convert("RGB"))
+    except _BROKEN as error:
+        raise InputError(
+            f"{name}: this picture cannot be read ({error}).\n"
+            f"  Needed is a whole {', '.join(_FORMATS)} file of 8 bits a channel and at most "
+            f"{_MAX_PIXELS:,} pixels."
+        ) from None
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255
