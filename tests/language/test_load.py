@@ -481,7 +481,7 @@ def test_only_flat_safetensors_and_their_small_files_are_wanted() -> None:
     parts = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
     index = "model.safetensors.index.json"
     small = ["chat_template.jinja", "config.json", "merges.txt", "tokenizer.model"]
-    assert files_to_fetch([*names, *parts, index]) == ([*small, index], parts)
+    assert files_to_fetch([*names, *parts, index]) == (small, [index, *parts])
     assert files_to_fetch([*names, *parts, index, "model.safetensors"]) == (
         small,
         ["model.safetensors"],

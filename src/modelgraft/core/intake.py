@@ -1,7 +1,8 @@
 """A look at a model folder before any library loads it: it must not run code or pick code.
 
 `check_model_folder` reads the JSON files and the headers of the weights itself, with bounds, opens
-no connection and imports nothing. Only safetensors weights pass.
+no connection and imports nothing. Only safetensors weights pass. Folders of several models are
+checked by `core/pipelines.py`.
 """
 
 from __future__ import annotations
@@ -47,6 +48,21 @@ SIZES = {
     "num_key_value_heads": 1 << 14,
     "num_local_experts": 1 << 14,
     "num_experts": 1 << 14,
+    "d_model": 1 << 20,
+    "d_kv": 1 << 14,
+    "d_ff": 1 << 22,
+    "num_heads": 1 << 14,
+    "num_single_layers": 1 << 12,
+    "layers_per_block": 1 << 12,
+    "attention_head_dim": 1 << 14,
+    "axes_dims_rope": 1 << 14,
+    "in_channels": 1 << 20,
+    "out_channels": 1 << 20,
+    "latent_channels": 1 << 20,
+    "block_out_channels": 1 << 20,
+    "joint_attention_dim": 1 << 20,
+    "pooled_projection_dim": 1 << 20,
+    "num_train_timesteps": 1 << 20,
 }
 _TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 _COUNTS = ("max_length", "max_new_tokens", "num_beams", "num_return_sequences")
@@ -92,15 +108,15 @@ def check_model_folder(path: str | Path) -> ModelFolder:
     return ModelFolder(folder, config, weights)
 
 
-def check_configs(folder: Path) -> dict[str, Any]:
-    """The parsed `config.json`, after it and the files like it were found to name no code."""
+def check_configs(folder: Path, main: str = "config.json") -> dict[str, Any]:
+    """The parsed file `main`, after it and the files like it were found to name no code."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder.")
     _check_links(folder)
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder}: no model here; config.json is missing.{_what_else(folder)}")
-    config = _read_object(folder / "config.json", _MAX_CONFIG_BYTES)
-    _refuse_code(folder / "config.json", config)
+    if not (folder / main).is_file():
+        raise InputError(f"{folder}: no model here; {main} is missing.{what_else(folder)}")
+    config = _read_object(folder / main, _MAX_CONFIG_BYTES)
+    _refuse_code(folder / main, config)
     for name in OTHER_CONFIGS:
         if (folder / name).is_file():
             other = _read_object(folder / name, _MAX_OTHER_BYTES)
@@ -188,7 +204,7 @@ def _entries(value: Any) -> Iterator[_Entry]:
 def _refuse_code(path: Path, config: dict[str, Any]) -> None:
     for place, key, value, _ in _entries(config):
         if key in _CODE_KEYS:
-            raise _refused(
+            raise refused(
                 path,
                 place,
                 "this key makes the loader run code from the folder or from a repository.",
@@ -203,10 +219,11 @@ def _refuse_code(path: Path, config: dict[str, Any]) -> None:
             has_kernels = importlib.util.find_spec("kernels") is not None
             others = () if has_kernels else KERNEL_QUANT_METHODS
             _refuse_unless(path, place, value, (*QUANT_METHODS, *others))
-        elif key in SIZES and isinstance(value, int) and value > SIZES[key]:
-            raise _refused(
-                path, place, f"{value:,} is more than {SIZES[key]:,}.", "No model has such a size."
-            )
+        elif key in SIZES:
+            for size in value if isinstance(value, list) else [value]:
+                if isinstance(size, int) and size > SIZES[key]:
+                    why = f"{size:,} is more than {SIZES[key]:,}."
+                    raise refused(path, place, why, "No model has such a size.")
 
 
 def _refuse_wrong_types(path: Path, config: dict[str, Any]) -> None:
@@ -215,16 +232,16 @@ def _refuse_wrong_types(path: Path, config: dict[str, Any]) -> None:
         value = config.get(key)
         ids = value if isinstance(value, list) else [value]
         if any(one is not None and (type(one) is not int or one < 0) for one in ids):
-            raise _refused(path, key, f"{str(value)[:80]!r} is no token id.", _MEND)
+            raise refused(path, key, f"{str(value)[:80]!r} is no token id.", _MEND)
     for key in _COUNTS:
         value = config.get(key)
         if value is not None and (type(value) is not int or value < 1):
-            raise _refused(path, key, f"{str(value)[:80]!r} is not a number from 1 up.", _MEND)
+            raise refused(path, key, f"{str(value)[:80]!r} is not a number from 1 up.", _MEND)
     template = config.get("chat_template")
     named = template if isinstance(template, list) else []
     texts = [one.get("template") if isinstance(one, dict) else None for one in named]
     if any(not isinstance(one, str) for one in (texts or [template or ""])):
-        raise _refused(path, "chat_template", "it is not a text.", _MEND)
+        raise refused(path, "chat_template", "it is not a text.", _MEND)
 
 
 def _refuse_other_base(folder: Path, adapter: dict[str, Any]) -> None:
@@ -233,7 +250,7 @@ def _refuse_other_base(folder: Path, adapter: dict[str, Any]) -> None:
     if base is not None and (
         not isinstance(base, str) or "\0" in base or Path(base).resolve() != folder.resolve()
     ):
-        raise _refused(
+        raise refused(
             folder / ADAPTER_CONFIG,
             "base_model_name_or_path",
             f"it sends the loader to another model, {str(base)[:80]!r}, that was not checked.",
@@ -247,7 +264,7 @@ def _refuse_unless(path: Path, place: str, value: Any, allowed: tuple[str, ...])
     values = value.values() if isinstance(value, dict) else [value]
     for choice in values:
         if choice is not None and choice not in allowed:
-            raise _refused(
+            raise refused(
                 path,
                 place,
                 f"{str(choice)[:80]!r} may name a repository to take code from.",
@@ -256,7 +273,8 @@ def _refuse_unless(path: Path, place: str, value: Any, allowed: tuple[str, ...])
             )
 
 
-def _refused(path: Path, place: str, why: str, what_to_do: str) -> UnsupportedModel:
+def refused(path: Path, place: str, why: str, what_to_do: str) -> UnsupportedModel:
+    """The error for a key of a config that must not be followed."""
     return UnsupportedModel(f"{path}, key {place[:120]}: refused: {why}\n  {what_to_do}")
 
 
@@ -267,8 +285,9 @@ def _check_links(folder: Path) -> None:
     inside = folder.resolve()
     allowed = [inside]
     # The hub's cache keeps the files of all revisions in one `blobs` folder and links to them.
-    if inside.parent.name == "snapshots":
-        allowed.append(inside.parent.parent / "blobs")
+    for snapshot in (inside, inside.parent):
+        if snapshot.parent.name == "snapshots":
+            allowed.append(snapshot.parent.parent / "blobs")
     for entry in folder.iterdir():
         try:
             target = entry.resolve()
@@ -283,7 +302,7 @@ def _check_links(folder: Path) -> None:
 
 def _weight_files(folder: Path, config: dict[str, Any]) -> tuple[Path, ...]:
     if "transformers_weights" in config:
-        raise _refused(
+        raise refused(
             folder / "config.json",
             "transformers_weights",
             "this key points the loader at another weight file.",
@@ -293,12 +312,12 @@ def _weight_files(folder: Path, config: dict[str, Any]) -> tuple[Path, ...]:
     if (folder / WEIGHTS).is_file():
         return (folder / WEIGHTS, *adapter)
     if (folder / INDEX).is_file():
-        return (*_indexed(folder), *adapter)
-    raise InputError(f"{folder}: no weights here; {WEIGHTS} is missing.{_what_else(folder)}")
+        return (*indexed_weights(folder / INDEX), *adapter)
+    raise InputError(f"{folder}: no weights here; {WEIGHTS} is missing.{what_else(folder)}")
 
 
-def _indexed(folder: Path) -> tuple[Path, ...]:
-    index = folder / INDEX
+def indexed_weights(index: Path) -> tuple[Path, ...]:
+    """The files beside an index that hold the weights it lists, each of them there."""
     weight_map = _read_object(index, _MAX_TENSOR_LIST_BYTES).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise InputError(f"{index}: weight_map is missing or empty.")
@@ -309,12 +328,12 @@ def _indexed(folder: Path) -> tuple[Path, ...]:
                 f"{index}: refused: it points at {name[:120]!r}; only safetensors files beside it "
                 "are read."
             )
-        if not (folder / name).is_file():
+        if not index.with_name(name).is_file():
             raise InputError(
-                f"{folder / name}: this part of the weights is missing.\n"
+                f"{index.with_name(name)}: this part of the weights is missing.\n"
                 "  The copy or download is incomplete; fetch the folder again."
             )
-        files.append(folder / name)
+        files.append(index.with_name(name))
     return tuple(files)
 
 
@@ -332,7 +351,7 @@ def _adapter_files(folder: Path) -> tuple[Path, ...]:
     return ()
 
 
-def _what_else(folder: Path) -> str:
+def what_else(folder: Path) -> str:
     """What the folder holds instead of a loadable model, and the way out."""
     names = sorted(entry.name for entry in folder.iterdir())
     if ADAPTER_CONFIG in names:
@@ -344,13 +363,13 @@ def _what_else(folder: Path) -> str:
         return (
             f"\n  {pickles[0]} is not read: pickled weights can run code when they are loaded. "
             "Convert it where you trust it:\n"
-            '    model = AutoModelForCausalLM.from_pretrained("FOLDER", use_safetensors=False)\n'
-            '    model.save_pretrained("NEW_FOLDER")'
+            '    load it by from_pretrained("FOLDER", use_safetensors=False), then write it by '
+            'save_pretrained("NEW_FOLDER")'
         )
     if gguf := [name for name in names if name.endswith(".gguf")]:
         return f"\n  Name the file itself to load it: {folder / gguf[0]}"
     if others := [name for name in names if name.endswith(".safetensors")]:
-        return f"\n  There is {others[0]}, but stock loaders read {WEIGHTS} or {INDEX}."
+        return f"\n  There is {others[0]}, but stock loaders take no weights of this name."
     return "\n  Give a folder as written by save_pretrained."
 
 

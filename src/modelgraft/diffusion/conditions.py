@@ -9,11 +9,13 @@ pictures (0, 1, ... unless given), so it depends neither on the order nor on the
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -22,10 +24,11 @@ from PIL import Image, ImageFilter
 from scipy import ndimage
 from torch import Tensor
 
-from modelgraft.core.errors import InputError, Unavailable
-from modelgraft.core.intake import check_model_folder
+from modelgraft.core.errors import InputError, UnsupportedModel
+from modelgraft.core.hub import Layout, fetch_snapshot
+from modelgraft.core.intake import WEIGHTS, check_configs, check_model_folder
 from modelgraft.core.lazy import need
-from modelgraft.core.settings import is_offline
+from modelgraft.core.store import to_stderr
 from modelgraft.diffusion.pictures import Size, from_bytes, resize, to_bytes
 from modelgraft.worlds.draws import pick, uniforms
 
@@ -170,8 +173,7 @@ def rectangles(items: ArrayLike, height: int, width: int, *, seed: int = 0) -> T
     Two corners are drawn uniformly among the corners of pixels and the pixels that begin at them
     belong to the rectangle, so a mask may be empty or full (the law of the official code).
     """
-    places = np.asarray(items)
-    drawn = uniforms("rectangles", seed, places, 5)
+    drawn = uniforms("rectangles", seed, items, 5)
     columns = np.sort(pick(drawn[:, :2], width + 1), axis=1)[:, :, None, None]
     rows = np.sort(pick(drawn[:, 2:4], height + 1), axis=1)[:, :, None, None]
     x, y = np.arange(width), np.arange(height)[:, None]
@@ -186,75 +188,105 @@ def rectangles(items: ArrayLike, height: int, width: int, *, seed: int = 0) -> T
 def depth(pictures: Tensor, *, estimate: Estimator | None = None) -> Tensor:
     """Depth as grey [b, 3, H, W], near white; of `depth_anything()` unless another is given."""
     found = (estimate or depth_anything())(pictures)
-    if found.shape != (len(pictures), 1, *pictures.shape[-2:]):
+    is_shaped = found.shape == (len(pictures), 1, *pictures.shape[-2:])
+    if not (is_shaped and bool(((found >= 0) & (found <= 1)).all())):
         raise InputError(
-            f"depth: the estimator gave {tuple(found.shape)} for pictures "
-            f"{tuple(pictures.shape)}.\n  It must give [b, 1, H, W], from 0 to 1, near is 1."
+            f"depth: the estimator gave {tuple(found.shape)} from {found.min():.3g} to "
+            f"{found.max():.3g} for pictures {tuple(pictures.shape)}.\n"
+            "  It must give [b, 1, H, W] from 0 to 1, near is 1."
         )
     return _repeated(found[:, 0], pictures)
 
 
 @functools.cache
-def depth_anything(model: str = DEPTH_MODEL, device: str = "cpu") -> Estimator:
-    """The depth estimator of a hub id or a folder (Depth Anything, arXiv 2401.10891).
+def depth_anything(model: str = DEPTH_MODEL) -> Estimator:
+    """The depth estimator called `model`: a folder, or `owner/name` or `owner/name@revision`.
 
     Each picture's depth is stretched to reach from 0 to 1 and cut to 8 bits, as the
-    depth-estimation pipeline of transformers does. Loaded at the first call and kept. Raises
-    `MissingExtra` without transformers, and `Unavailable` when the model is not on this machine
-    and the hub cannot be asked.
+    depth-estimation pipeline of transformers does (Depth Anything, arXiv 2401.10891). Loaded once;
+    it works where the pictures are. Raises `MissingExtra` without transformers, `InputError` for a
+    name that is none, `UnsupportedModel` for a model of another kind, and `Unavailable` when it is
+    not on this machine and the hub cannot be reached.
     """
     transformers = need("transformers", extra="hf")
-    folder = Path(model) if Path(model).is_dir() else _fetched(model)
-    check_model_folder(folder)
-    processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-    network = transformers.AutoModelForDepthEstimation.from_pretrained(
-        folder, use_safetensors=True, local_files_only=True
-    )
-    network.to(device).eval()
+    processor, network = _loaded(transformers, _depth_folder(model))
 
     @torch.no_grad()
     def estimate(pictures: Tensor) -> Tensor:
         images = list(to_bytes(pictures))
         inputs = processor(images=images, return_tensors="pt", input_data_format="channels_last")
-        sizes = [one.shape[:2] for one in images]
-        found = processor.post_process_depth_estimation(network(**inputs.to(device)), sizes)
-        raw = torch.stack([one["predicted_depth"] for one in found])[:, None].float()
-        least, most = raw.amin(dim=(1, 2, 3), keepdim=True), raw.amax(dim=(1, 2, 3), keepdim=True)
+        found = network.to(pictures.device)(**inputs.to(pictures.device))
+        maps = processor.post_process_depth_estimation(found, [one.shape[:2] for one in images])
+        raw = torch.stack([one["predicted_depth"] for one in maps])[:, None].float()
+        least, most = (end(raw, dim=(1, 2, 3), keepdim=True) for end in (torch.amin, torch.amax))
         # A picture without any depth is black.
         return ((raw - least) / (most - least).clamp(min=1e-12) * 255).floor() / 255
 
     return estimate
 
 
-def _fetched(model: str) -> Path:
-    """The folder of a hub model, fetched unless it is in the hub's cache."""
-    hub = need("huggingface_hub", extra="hf")
-    errors = need("huggingface_hub.errors", extra="hf")
+def _loaded(transformers: Any, folder: Path) -> tuple[Any, Any]:
+    """The image processor and the network, from a folder that was checked."""
+    check_model_folder(folder)
     try:
-        return Path(
-            hub.snapshot_download(
-                model,
-                allow_patterns=["*.json", "model.safetensors"],
-                local_files_only=is_offline(),
+        with _quiet(transformers):
+            processor = transformers.AutoImageProcessor.from_pretrained(
+                folder, local_files_only=True
             )
+            network, info = transformers.AutoModelForDepthEstimation.from_pretrained(
+                folder, use_safetensors=True, local_files_only=True, output_loading_info=True
+            )
+    except Exception as error:  # the stock loaders raise every kind
+        raise UnsupportedModel(
+            f"{folder}: transformers {transformers.__version__} cannot load it as a depth model:\n"
+            f"  {str(error).strip()[:500]}"
+        ) from error
+    if absent := sorted(info["missing_keys"]):
+        raise UnsupportedModel(
+            f"{folder}: {len(absent)} tensors of the model are not in its file, such as "
+            f"{absent[0]}.\n  The folder belongs to another kind of model, or is incomplete."
         )
-    except (errors.LocalEntryNotFoundError, ConnectionError, TimeoutError):
-        raise _unreachable(model) from None
-    except (errors.RepositoryNotFoundError, errors.HFValidationError):
+    return processor, network.eval()
+
+
+def _depth_folder(model: str) -> Path:
+    if Path(model).is_dir():
+        return Path(model)
+    name, _, revision = model.partition("@")
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
         raise InputError(
-            f"{model}: there is neither such a folder nor such a repository on the hub.\n"
+            f"{model}: no such folder, and no name of a repository.\n"
             f"  The usual depth model is {DEPTH_MODEL}."
-        ) from None
-    except errors.HTTPError:
-        raise _unreachable(model) from None
-
-
-def _unreachable(model: str) -> Unavailable:
-    return Unavailable(
-        f"{model}: this depth model is not on this machine, and the hub cannot be reached.\n"
-        "  Fetch it once where there is a network, name the folder of a copy, or give depth maps "
-        "of your own."
+        )
+    layout = Layout(
+        entry="config.json",
+        choose=_depth_files,
+        check=check_configs,
+        has_weights=lambda folder: (folder / WEIGHTS).is_file(),
+        wanted=f"config.json and {WEIGHTS}",
+        instead="the folder of a copy, or depth maps of your own",
     )
+    return fetch_snapshot(name, revision, layout, offline=False, report=to_stderr).folder
+
+
+def _depth_files(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    flat = sorted(name for name in names if "/" not in name)
+    return [name for name in flat if name.endswith(".json")], [WEIGHTS] * (WEIGHTS in flat)
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Generator[None]:
+    """Keep bars, and the remark that torchvision would be faster, off the terminal."""
+    logging = transformers.utils.logging
+    level, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if has_bars:
+            logging.enable_progress_bar()
 
 
 # -- tasks -----------------------------------------------------------------------------------------
@@ -318,7 +350,7 @@ TASKS: Final[dict[TaskName, Task]] = {
 deblurring. The factor of `sr` is ours: the code takes its configured condition size."""
 SMALL_TASKS: Final[dict[TaskName, Task]] = {
     **TASKS,
-    # On 600 toy scenes these find 98 % of the outlines within a pixel, and no grain of grass.
+    # As low as the grain of grass and sand allows: pale outlines are found whole.
     "edges": Task(partial(edges, low=50, high=100, sigma=0.8), "edge_f1"),
     "blur": Task(
         partial(blur, radii_px=(1.5,)),

@@ -183,8 +183,7 @@ def _unknown(name: str) -> InputError:
     other = store.resolve(name) if name.startswith(store.PREFIX) else None
     if other is not None:
         return InputError(
-            f"{name}: a {other.kind} model; a Flux pipeline is needed.\n"
-            f"  {_EXAMPLES.capitalize()}."
+            f"{name}: a {other.kind} model; a Flux pipeline is needed.\n  {_EXAMPLES.capitalize()}."
         )
     folder = Path(name).expanduser().parent
     near = [str(entry) for entry in folder.iterdir()] if folder.is_dir() else []
@@ -206,8 +205,14 @@ def _load_part(checked: PipelineFolder, part: str, dtype: torch.dtype) -> Any:
     folder = checked.path / part
     if part not in checked.weights:
         return kind.from_pretrained(folder, local_files_only=True)
+    # diffusers has the newer word only since 0.40, transformers warns of the older one.
+    word = "dtype" if library == "transformers" else "torch_dtype"
     model, info = kind.from_pretrained(
-        folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+        folder,
+        use_safetensors=True,
+        local_files_only=True,
+        output_loading_info=True,
+        **{word: dtype},
     )
     # The stock loaders fill what is missing with random numbers, or not at all, and only warn.
     if absent := sorted(info["missing_keys"]):

@@ -11,28 +11,27 @@ import functools
 import re
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from modelgraft.core import store
-from modelgraft.core.errors import ConfigError, InputError, Unavailable, UnsupportedModel
+from modelgraft.core.errors import InputError, Unavailable, UnsupportedModel
 from modelgraft.core.gguf import gguf_metadata, gguf_num_weights
 from modelgraft.core.intake import ModelFolder, check_configs, check_model_folder
 from modelgraft.core.lazy import need
 from modelgraft.core.store import Report, to_stderr
 from modelgraft.language.gguf import load_gguf, no_progress_bars, split_digits
 from modelgraft.language.hub import fetch_snapshot
+from modelgraft.nn.devices import DType, find_device, find_dtype
 from modelgraft.nn.memory import check_memory
 from modelgraft.nn.weights import non_finite, refuse_non_finite, weight_bytes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?")
 _EXAMPLES = (
@@ -72,8 +71,8 @@ def load_causal_lm(
     must not or cannot be loaded, `Unavailable` when the hub or registry cannot be reached, and
     `ConfigError` when the weights would take more than nine tenths of the free memory.
     """
-    place = _device(device)
-    number_type = _dtype(dtype, device, fastest_cpu_dtype)
+    place = find_device(device)
+    number_type = find_dtype(dtype, place, fastest_cpu_dtype)
     path, revision = _find(str(name), offline, report)
     if path.is_file():
         _check_weights_fit(name, gguf_num_weights(path) * number_type.itemsize, place)
@@ -109,7 +108,7 @@ def load_skeleton(
     what `load_causal_lm` raises.
     """
     transformers = need("transformers", extra="hf")
-    number_type = _dtype(dtype, device, lambda: "float32")
+    number_type = find_dtype(dtype, find_device(device), lambda: "float32")
     path, revision = _find(str(name), offline, report, weights=False)
     if path.is_file():
         config, tokenizer = _read_gguf_header(path)
@@ -127,7 +126,7 @@ def load_skeleton(
 
 def is_measured(dtype: str, device: str) -> bool:
     """Whether `load_causal_lm` decides the number type by a measurement: auto, on a CPU."""
-    return dtype == "auto" and _device(device).type == "cpu"
+    return dtype == "auto" and find_device(device).type == "cpu"
 
 
 @functools.cache
@@ -148,34 +147,6 @@ def fastest_cpu_dtype() -> str:
             best[kind] = min(best[kind], time.perf_counter() - start)
     # Near a tie float32 is kept: the same machine should not change its mind between two runs.
     return "bfloat16" if best[torch.bfloat16] < 0.8 * best[torch.float32] else "float32"
-
-
-def _device(device: str) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        place = torch.device(device)
-    except RuntimeError:
-        place = None
-    if place is None or place.type not in ("cpu", "cuda"):
-        raise ConfigError("device", f"device: {device!r}; use auto, cpu, cuda or cuda:N")
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            "device",
-            f"device: {device} is not here; this torch sees {torch.cuda.device_count()} GPUs.\n"
-            "  Use auto or cpu; modelgraft doctor says what is missing.",
-        )
-    return place
-
-
-def _dtype(dtype: str, device: str, measure: Callable[[], str]) -> torch.dtype:
-    if is_measured(dtype, device):
-        dtype = measure()
-    elif dtype == "auto":
-        dtype = "bfloat16"
-    if dtype not in ("float32", "bfloat16", "float16"):
-        raise ConfigError("dtype", f"dtype: {dtype!r}; use auto, float32, bfloat16 or float16")
-    return getattr(torch, dtype)
 
 
 def _find(name: str, offline: bool, report: Report, *, weights: bool = True) -> tuple[Path, str]:
@@ -226,9 +197,16 @@ def _unknown(name: str) -> InputError:
         return InputError(
             f"{name}: an endpoint cannot be used here; this needs the weights.\n  {_EXAMPLES}."
         )
+    other = store.resolve(name) if name.startswith(store.PREFIX) else None
+    if other is not None:
+        return InputError(
+            f"{name}: a {other.kind} model; a causal language model is needed.\n"
+            f"  {_EXAMPLES.capitalize()}."
+        )
     folder = Path(name).expanduser().parent
     near = [str(entry) for entry in folder.iterdir()] if folder.is_dir() else []
-    embedded = [store.PREFIX + known for known in store.assets()]
+    known = [one.name for one in store.assets().values() if one.kind == "causal-lm"]
+    embedded = [store.PREFIX + one for one in known]
     close = difflib.get_close_matches(name, [*embedded, *near], n=2)
     hint = f"Did you mean {' or '.join(close)}? " if close else ""
     return InputError(f"{name}: no model of this name.\n  {hint}{_EXAMPLES.capitalize()}.")

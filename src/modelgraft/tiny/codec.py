@@ -15,7 +15,9 @@ from torch import Tensor, nn
 # Orthonormal rows: a 2 x 2 block's mean and its three differences (Haar), and the mean of red,
 # green and blue with two differences.
 _HAAR = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1.0]]) / 2
-_COLOUR = torch.tensor([[1, 1, 1], [1, 0, -1], [1, -2, 1.0]]) / torch.tensor([3, 2, 6.0])[:, None] ** 0.5
+_COLOUR = (
+    torch.tensor([[1, 1, 1], [1, 0, -1], [1, -2, 1.0]]) / torch.tensor([3, 2, 6.0])[:, None] ** 0.5
+)
 # Standard deviations of the 4 x 3 channels over renders of the toy world. Each channel is divided
 # by the square root of its own, so that the noise of sampling is small where pixels vary little.
 _SPREAD = torch.tensor(
@@ -32,7 +34,8 @@ class PixelCodec(ModelMixin, ConfigMixin):
     """Blocks of 2 x 2 pixels as 12 channels and back, with the interface of `AutoencoderKL`.
 
     Pictures are [b, 3, h, w] from -1 to 1 with even sides, latents [b, 12, h/2, w/2]. There is
-    nothing to train and nothing is lost.
+    nothing to train and nothing is lost. `picture_px` is the side of the pictures that a pipeline
+    with this codec has learnt to draw.
     """
 
     @register_to_config
@@ -42,6 +45,7 @@ class PixelCodec(ModelMixin, ConfigMixin):
         block_out_channels: tuple[int, ...] = (12, 12),
         scaling_factor: float = 1.75,
         shift_factor: float = 0.07,
+        picture_px: int = 32,
     ) -> None:
         super().__init__()
         matrix = torch.kron(_HAAR, _COLOUR)

@@ -6,10 +6,20 @@ on `FluxPipeline` works here.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
+from modelgraft.core.files import read_json, write_json
+from modelgraft.diffusion.load import set_default_size
+from modelgraft.language.gguf import no_progress_bars
+from modelgraft.nn.weights import plain_os_errors
 from modelgraft.tiny.codec import PixelCodec
 from modelgraft.tiny.phrases import build_tokenizer
 from modelgraft.worlds.captions import phrases
@@ -21,6 +31,15 @@ SHIFT = 4.0
 """Of the sampler's noise levels; 64 tokens share one background, which is settled early."""
 # Timesteps of training: a logistic normal with this mean and standard deviation.
 TIMESTEPS = (1.2, 1.3)
+_TRACES = (
+    "_diffusers_version",
+    "transformers_version",
+    "_name_or_path",
+    "name_or_path",
+    "backend",
+    "is_local",
+    "local_files_only",
+)
 
 
 def transformer_config(*, heads: int = 4, double: int = 2, single: int = 6) -> dict[str, object]:
@@ -67,12 +86,43 @@ def build_pipeline() -> FluxPipeline:
     )
     pipe = FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT, use_dynamic_shifting=False),
-        vae=PixelCodec(),
+        vae=PixelCodec(),  # ty: ignore[invalid-argument-type]
         text_encoder=CLIPTextModel(clip),
         tokenizer=tokenizer,  # ty: ignore[invalid-argument-type]
         text_encoder_2=T5EncoderModel(t5),
-        tokenizer_2=tokenizer,  # ty: ignore[invalid-argument-type]
-        transformer=FluxTransformer2DModel(**transformer_config()),  # ty: ignore[invalid-argument-type]
+        tokenizer_2=tokenizer,
+        transformer=FluxTransformer2DModel(**transformer_config()),
     )
     pipe.set_progress_bar_config(disable=True)
+    set_default_size(pipe)
     return pipe
+
+
+def save_pipeline(pipe: FluxPipeline, folder: Path) -> None:
+    """Write a folder that `load_flux` loads; equal weights give equal bytes.
+
+    `FluxPipeline.from_pretrained` loads it too, once `modelgraft.tiny.flux` has been imported:
+    diffusers takes classes of other packages only from modules that are there. What was trained
+    is stored in float16 and loads as float32; the codec stays exact.
+    """
+    with no_progress_bars(), plain_os_errors():
+        pipe.save_pretrained(folder)
+        for part in ("transformer", "text_encoder", "text_encoder_2"):
+            for file in (folder / part).glob("*.safetensors"):
+                halves = {
+                    key: one.to(torch.float16, copy=True) for key, one in load_file(file).items()
+                }
+                save_file(halves, file, metadata={"format": "pt"})
+    for file in folder.rglob("*"):
+        if file.suffix == ".json":
+            write_json(file, _tidy(read_json(file)))
+        if file.is_file():  # some writers make their files private
+            file.chmod(folder.stat().st_mode & 0o666)
+
+
+def _tidy(config: dict[str, Any]) -> dict[str, Any]:
+    """A config without the versions, places and last calls that the stock writers leave in it."""
+    kept = {key: value for key, value in config.items() if key not in _TRACES}
+    if "added_tokens" in kept:  # a tokenizer.json
+        kept |= {"truncation": None, "padding": None}
+    return {**kept, "dtype": "float32"} if "dtype" in kept else kept

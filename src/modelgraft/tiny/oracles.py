@@ -5,10 +5,12 @@ Pictures are [b, 3, 32, 32] from 0 to 1.
 
 from __future__ import annotations
 
-from typing import Final
+from pathlib import Path
+from typing import Final, NamedTuple
 
 import torch
 from einops import rearrange
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -129,3 +131,30 @@ class SubjectEncoder(nn.Module):
         features = self.trunk(pictures * 2 - 1)
         pooled = torch.cat([features.amax(dim=(2, 3)), features.mean(dim=(2, 3))], dim=1)
         return normalize(self.project(pooled), dim=-1)
+
+
+WEIGHTS: Final = Path(__file__).parent / "weights" / "judges"
+
+
+class Judges(NamedTuple):
+    """The three networks, ready to read pictures."""
+
+    attributes: AttributeNet
+    depth: DepthNet
+    subjects: SubjectEncoder
+
+    @torch.no_grad()
+    def estimate(self, pictures: Tensor) -> Tensor:
+        """Depth [b, 1, H, W] from 0 to 1."""
+        return self.depth(pictures)[0][:, None]
+
+
+def load_judges(folder: Path = WEIGHTS) -> Judges:
+    """The shipped networks, in float32 and evaluation mode."""
+    nets = (AttributeNet(), DepthNet(), SubjectEncoder())
+    for name, net in zip(Judges._fields, nets, strict=True):
+        weights = load_file(folder / f"{name}.safetensors")
+        net.load_state_dict({key: one.float() if one.is_floating_point() else one
+                             for key, one in weights.items()})  # fmt: skip
+        net.eval().requires_grad_(False)
+    return Judges(*nets)

@@ -20,9 +20,6 @@ class PhraseTokenizer(PreTrainedTokenizerFast):
     `FluxPipeline` asks for 512 tokens, which a model of 24 has not learnt.
     """
 
-    def _batch_encode_plus(self, *args: Any, **kwargs: Any) -> Any:  # pragma: no cover
-        return super()._batch_encode_plus(*args, **kwargs)
-
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("max_length"):
             kwargs["max_length"] = min(kwargs["max_length"], self.model_max_length)
@@ -30,10 +27,12 @@ class PhraseTokenizer(PreTrainedTokenizerFast):
 
 
 def build_tokenizer(phrases: Sequence[str], length: int = CONTEXT) -> PhraseTokenizer:
-    """Words by white space, longest known phrase first; commas, full stops and case do not count."""
+    """Words by white space, longest known phrase first; case, commas and full stops are lost."""
     words = dict.fromkeys(one for one in phrases if " " not in one)
     symbols = [PAD, END, UNKNOWN, *words]
-    found = Tokenizer(WordLevel({one: place for place, one in enumerate(symbols)}, unk_token=UNKNOWN))
+    found = Tokenizer(
+        WordLevel({one: place for place, one in enumerate(symbols)}, unk_token=UNKNOWN)
+    )
     found.normalizer = normalizers.Sequence(
         [normalizers.Lowercase(), *(normalizers.Replace(mark, " ") for mark in ",.;"),
          normalizers.Replace("  ", " ")]

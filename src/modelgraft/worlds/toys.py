@@ -179,7 +179,7 @@ def draw_subjects(
         rgb=rgb.astype(np.float64),
         texture=texture,
         period_px=between(drawn[17], 4.4, 6.4),
-        angle=pick(drawn[18], 4) * (np.pi / 4),
+        angle=(pick(drawn[18], 4) / 4 * np.pi).astype(np.float64),
         phase=drawn[19],
         mark=mark,
         mark_colour=mark_colour,

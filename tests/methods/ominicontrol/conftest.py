@@ -16,7 +16,7 @@ from modelgraft.tiny.flux import build_pipeline
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from random_flux import attach, make_transformer  # noqa: E402
+from random_flux import make_pipe, with_adapters  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -42,32 +42,19 @@ def pipe(parts: dict[str, Any]) -> FluxPipeline:
     return make_pipe(parts)
 
 
-@pytest.fixture
-def guided_pipe(parts: dict[str, Any]) -> FluxPipeline:
-    """As `pipe`, with a guidance embedding like FLUX.1-dev's."""
-    return make_pipe(parts, guidance=True)
+@pytest.fixture(scope="session")
+def control(parts: dict[str, Any]) -> OminiControl:
+    """A pipeline with two joint adapters, `edges` and `subject`; nobody adds or removes any."""
+    return with_adapters(make_pipe(parts), "joint")
 
 
-def make_pipe(parts: dict[str, Any], **kind: Any) -> FluxPipeline:
-    pipe = FluxPipeline(**{**parts, "transformer": make_transformer(**kind)})
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
+@pytest.fixture(scope="session")
+def independent(parts: dict[str, Any]) -> OminiControl:
+    """A pipeline with two independent adapters, `edges` and `subject`; nobody changes them."""
+    return with_adapters(make_pipe(parts), "independent")
 
 
-@pytest.fixture
-def control(pipe: FluxPipeline) -> OminiControl:
-    """The pipeline with two joint adapters, `edges` and `subject`."""
-    return with_adapters(pipe, "joint")
-
-
-@pytest.fixture
-def independent(pipe: FluxPipeline) -> OminiControl:
-    """The pipeline with two independent adapters, `edges` and `subject`."""
-    return with_adapters(pipe, "independent")
-
-
-def with_adapters(pipe: FluxPipeline, mode: str) -> OminiControl:
-    control = OminiControl(pipe)
-    attach(control, "edges", mode=mode, seed=1)
-    attach(control, "subject", mode=mode, seed=2, rank=2, alpha=5, delta=(0, -4))
-    return control
+@pytest.fixture(scope="session")
+def guided(parts: dict[str, Any]) -> OminiControl:
+    """As `independent`, with a guidance embedding like FLUX.1-dev's."""
+    return with_adapters(make_pipe(parts, guidance=True), "independent")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from diffusers import FluxTransformer2DModel
+from diffusers import FluxPipeline, FluxTransformer2DModel
 from reference import Lora, Reference
 from torch import Tensor, nn
 
@@ -47,8 +47,23 @@ def make_transformer(*, guidance: bool = False, double: int = 2, single: int = 2
         )
         for name, one in found.named_parameters():
             nn.init.normal_(one, mean="norm" in name and one.dim() == 1 and ".linear" not in name,
-                            std=0.3 if one.dim() == 1 else 1.3 * one.shape[1] ** -0.5)  # fmt: skip
+                            std=0.3 if one.dim() == 1 else one.shape[1] ** -0.5)  # fmt: skip
     return found.eval()
+
+
+def make_pipe(parts: dict[str, Any], **kind: Any) -> FluxPipeline:
+    """A stock pipeline around a fresh small transformer; a token is 4 px."""
+    pipe = FluxPipeline(**{**parts, "transformer": make_transformer(**kind)})
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def with_adapters(pipe: FluxPipeline, mode: str) -> OminiControl:
+    """The pipeline with two adapters of one mode, `edges` and `subject`."""
+    control = OminiControl(pipe)
+    attach(control, "edges", mode=mode, seed=1)
+    attach(control, "subject", mode=mode, seed=2, rank=2, alpha=5, delta=(0, -4))
+    return control
 
 
 def make_inputs(

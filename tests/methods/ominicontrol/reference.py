@@ -200,7 +200,7 @@ class Reference:
         rows = rows.unflatten(-1, (self.config.num_attention_heads, -1))
         if part == "v":
             return rows
-        norm = f"{attn}.norm_{'added_' if group.is_text else ''}{part}.weight"
+        norm = f"{attn}.norm_{'added_' if layer.startswith('add_') else ''}{part}.weight"
         return rows / (rows.square().mean(-1, keepdim=True) + 1e-6).sqrt() * self.weights[norm]
 
     def time(

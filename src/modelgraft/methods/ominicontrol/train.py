@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
@@ -165,13 +165,15 @@ def train(
     run: Run,
     *,
     model: Velocity | None = None,
+    trainable: nn.Module | None = None,
     prompts: PromptCache | None = None,
     between: Callable[[int], None] | None = None,
 ) -> None:
-    """Train what is trainable on the control's transformer to give the source's pictures.
+    """Train what is trainable of `trainable`, by default the transformer, on the source's pictures.
 
-    By default those are adapters named as the source's tasks. Text and conditions are dropped as
-    `learning` says. `between(step)` is called after every step.
+    By default those are adapters named as the source's tasks, and `model` runs each condition as a
+    branch with its own. Text and conditions are dropped as `learning` says. `between(step)` is
+    called after every step.
     """
     transformer = control.transformer
     prompts = prompts or PromptCache(control.pipe, length=512, num_bytes=2e9)
@@ -192,4 +194,5 @@ def train(
         errors = flow_matching_errors(velocity, kept, learning.law, guided=guided)
         return Loss(errors.sum(), len(batch))
 
-    fit(step, batches, transformer, run, optim, steps=learning.steps, between=between)
+    trained = transformer if trainable is None else trainable
+    fit(step, batches, trained, run, optim, steps=learning.steps, between=between)

@@ -7,7 +7,7 @@ Letters: b batch, l tokens of a branch, d width, h heads, e head size.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ from modelgraft.methods.ominicontrol.method.attention import (
 )
 
 Rotary = tuple[Tensor, Tensor]
+Mixer = Callable[[Mapping[int, Heads], Sequence[Sight]], dict[int, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,8 @@ class _Step:
     """What one block has to do: who sees whom, and whose output is needed after it."""
 
     seen: Sequence[Sight]
-    needed: frozenset[int] = field(default_factory=frozenset)
+    needed: frozenset[int]
+    mixer: Mixer
 
 
 def branch_velocity(
@@ -97,16 +99,19 @@ def branch_velocity(
     inputs: FluxInputs,
     conditions: Sequence[ConditionTokens],
     wiring: Wiring | None = None,
+    *,
+    mixer: Mixer = mix,
 ) -> Tensor:
     """The velocity [b, l, c] of the image tokens under text and conditions (section 3.2).
 
     Without conditions it equals the stock forward pass up to rounding. What nobody reads later is
     not computed: text and conditions after the keys of the last block in which they are seen.
+    `mixer` is the attention over all branches.
     """
     wiring = wiring or Wiring()
     kept = [one for one in conditions if one.strength > 0 or wiring.scope == "image"]
     branches = _open(transformer, inputs, kept, wiring)
-    plan = _plan(transformer, [one.strength for one in kept], wiring)
+    plan = _plan(transformer, [one.strength for one in kept], wiring, mixer)
     blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
     num_double = len(transformer.transformer_blocks)
     saves = transformer.gradient_checkpointing and torch.is_grad_enabled()
@@ -156,7 +161,9 @@ def _rotary(transformer: Any, ids: Tensor) -> Rotary:
     return transformer.pos_embed(ids)
 
 
-def _plan(transformer: Any, strengths: Sequence[float], wiring: Wiring) -> list[_Step]:
+def _plan(
+    transformer: Any, strengths: Sequence[float], wiring: Wiring, mixer: Mixer
+) -> list[_Step]:
     """For every block who is seen in it and who has to come out of it."""
     number = len(transformer.transformer_blocks) + len(transformer.single_transformer_blocks)
     reach = wiring.blocks or range(number)
@@ -170,7 +177,7 @@ def _plan(transformer: Any, strengths: Sequence[float], wiring: Wiring) -> list[
         if block + 1 < min(reach.stop, number):
             needed |= set(range(len(strengths)))
         seen = all_seen if block in reach else [*main_alone, *alone]
-        steps.append(_Step(seen, frozenset(needed)))
+        steps.append(_Step(seen, frozenset(needed), mixer))
     return steps
 
 
@@ -214,7 +221,7 @@ def double_block(block: Any, branches: Mapping[int, _Branch], step: _Step) -> di
         adapter = None if name == TEXT else one.adapter
         normed, gates[name] = _modulated(norm, one, adapter, 6)
         heads[name] = _heads(block.attn, normed, one, name, is_needed=name in step.needed)
-    mixed = mix(heads, step.seen)
+    mixed = step.mixer(heads, step.seen)
     found = {}
     for name, output in mixed.items():
         one = branches[name]
@@ -237,7 +244,7 @@ def single_block(block: Any, branches: Mapping[int, _Branch], step: _Step) -> di
         normed[name], (gates[name],) = _modulated(block.norm, one, one.adapter, 3)
         heads[name] = _heads(block.attn, normed[name], one, None, is_needed=name in step.needed)
     found = {}
-    for name, output in mix(heads, step.seen).items():
+    for name, output in step.mixer(heads, step.seen).items():
         one = branches[name]
         hidden = block.act_mlp(project(block.proj_mlp, normed[name], one.adapter))
         joined = torch.cat([output, hidden], dim=2)

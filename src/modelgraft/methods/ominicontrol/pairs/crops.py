@@ -15,7 +15,7 @@ Crop = Literal["official", "centred"]
 # Subjects200K: a picture of 1056 x 528 pixels holds two views of 512 with 8 pixels around each.
 PUBLISHED_HEIGHT_PX: Final = 528
 PUBLISHED_PADDING_PX: Final = 8
-MIN_VIEW_PX: Final = 8
+MIN_VIEW_PX: Final = 16
 
 
 class BoxPx(NamedTuple):

@@ -1,4 +1,4 @@
-"""Both views as one picture, by any text-to-image pipeline; a finished picture is never drawn again."""
+"""Both views as one picture, by any text-to-image pipeline; what is drawn is never drawn again."""
 
 from __future__ import annotations
 
@@ -61,10 +61,8 @@ class Drawn:
         return self.path.stem
 
 
-def draw_pairs(
-    pipe: Any, prompts: Sequence[PairPrompt], drawing: Drawing, run: Run
-) -> list[Drawn]:
-    """Every prompt's pictures, prompt by prompt, in the folder `pictures` of the run's artefacts.
+def draw_pairs(pipe: Any, prompts: Sequence[PairPrompt], drawing: Drawing, run: Run) -> list[Drawn]:
+    """The pictures of distinct prompts, prompt by prompt, in `pictures` of the run's artefacts.
 
     What is drawn depends on the run's seed, the prompt's text and the number of the picture alone.
     Pictures that are there are kept, so a run that was stopped or killed goes on with the others.

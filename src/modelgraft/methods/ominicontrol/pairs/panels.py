@@ -9,10 +9,12 @@ from typing import Final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, conv2d
+from torch.nn.functional import conv2d
+
+from modelgraft.evaluation.images import ssim
+from modelgraft.methods.ominicontrol.pairs.crops import views_of
 
 _LUMA: Final = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601
-_WINDOW: Final = 7
 _FLOOR: Final = 0.01  # in drawings most columns equal their neighbours
 _SEAM_SHARE: Final = 128  # a model's seam is at most so small a share of the width off the middle
 _CLIPPED: Final = 0.5 / 255
@@ -23,26 +25,10 @@ def luma(picture: Tensor) -> Tensor:
     return torch.einsum("chw,c->hw", picture, _LUMA)
 
 
-def similarity(left: Tensor, right: Tensor) -> float:
-    """The structural similarity of two views, 1 for equal ones (Wang et al. 2004).
-
-    Windows of 7 x 7 pixels that lie inside, sample covariances, the mean over windows and colours.
-    """
-    pixels = _WINDOW**2
-    a, b = left.double(), right.double()
-
-    def mean(values: Tensor) -> Tensor:
-        return avg_pool2d(values, _WINDOW, stride=1)
-
-    mean_a, mean_b = mean(a), mean(b)
-    scale = pixels / (pixels - 1)
-    var_a = scale * (mean(a * a) - mean_a**2)
-    var_b = scale * (mean(b * b) - mean_b**2)
-    both = scale * (mean(a * b) - mean_a * mean_b)
-    first, second = 0.01**2, 0.03**2
-    found = (2 * mean_a * mean_b + first) * (2 * both + second)
-    found /= (mean_a**2 + mean_b**2 + first) * (var_a + var_b + second)
-    return float(found.mean())
+def similarity(picture: Tensor) -> float:
+    """The structural similarity of the two views, 1 for equal ones."""
+    left, right = views_of(picture)
+    return float(ssim(left[None].numpy(), right[None].numpy())[0])
 
 
 def spread(view: Tensor) -> float:
@@ -65,7 +51,7 @@ def seam(picture: Tensor) -> float:
 
 
 def gap(picture: Tensor) -> float:
-    """How much the strip of columns at the middle varies; about 0 between two views on one ground."""
+    """How much the columns at the middle vary; about 0 between two views on one plain ground."""
     width = picture.shape[-1]
     reach = width // _SEAM_SHARE + 1
     return spread(picture[..., width // 2 - reach : width // 2 + reach])

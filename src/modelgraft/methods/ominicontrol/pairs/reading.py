@@ -12,6 +12,7 @@ from modelgraft.core.errors import InputError, Unavailable
 from modelgraft.core.lazy import need
 from modelgraft.core.results import Number
 from modelgraft.core.rows import BadRow, Reject, Row, read_rows
+from modelgraft.core.store import is_offline
 from modelgraft.methods.ominicontrol.pairs.crops import Crop
 from modelgraft.methods.ominicontrol.pairs.records import (
     BEST,
@@ -191,14 +192,21 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def _hub_rows(name: str, revision: str | None) -> Iterator[tuple[int, Row]]:
+    if is_offline():
+        raise _hub_closed(name, "this is an offline run")
     datasets: Any = need("datasets", extra=EXTRA)
     try:
         rows = datasets.load_dataset(name, split="train", revision=revision, streaming=True)
         yield from enumerate(rows.cast_column("image", datasets.Image(decode=False)), start=1)
     except datasets.exceptions.DatasetNotFoundError as error:
-        raise InputError(f"{name}: neither a folder here nor a data set on the hub: {error}.") from None
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{name}: neither a folder here nor on the hub: {reason}") from None
     except (OSError, ConnectionError) as error:
-        raise Unavailable(
-            f"{name}: the hub cannot be read now: {error}.\n"
-            "  Try again, or download its Parquet files and name their folder."
-        ) from None
+        raise _hub_closed(name, str(error)) from None
+
+
+def _hub_closed(name: str, why: str) -> Unavailable:
+    return Unavailable(
+        f"{name}: there is no such folder here, and the hub cannot be read: {why}.\n"
+        "  Try again where it can, or download the Parquet files and name their folder."
+    )

@@ -13,22 +13,17 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from modelgraft.core.errors import InputError
 from modelgraft.core.rows import BadRow, Row, present, shown, text_of
+from modelgraft.diffusion.pictures import from_pillow, read_picture
 from modelgraft.methods.ominicontrol.pairs.crops import Crop, views_of
 
 BEST: Final = 5
 QUESTIONS: Final = ("compositeStructure", "objectConsistency", "imageQuality")
 _FORMATS: Final = ("PNG", "JPEG", "WEBP")
-_EIGHT_BITS: Final = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")
-_MAX_PIXELS: Final = 1 << 26
-# What Pillow raises for broken files.
-_BROKEN: Final = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
 class Unscored(BadRow):
@@ -72,7 +67,9 @@ class PairRecord:
 
     def picture(self) -> Tensor:
         """Both views [3, H, W], sRGB from 0 to 1; raises `InputError` if it cannot be decoded."""
-        return read_picture(self.source, self.id)
+        if isinstance(self.source, Path):
+            return read_picture(self.source)
+        return _decoded(self.source, self.id)
 
 
 class DirectedPair(NamedTuple):
@@ -173,30 +170,10 @@ def _quoted(value: Any) -> str:
         return repr(value)[:40]
 
 
-# -- pictures --------------------------------------------------------------------------------------
-
-
-def read_picture(source: Path | bytes, name: str) -> Tensor:
-    """A PNG, JPEG or WebP picture [3, H, W], sRGB from 0 to 1; raises `InputError`.
-
-    Grey becomes RGB and transparency white.
-    """
+def _decoded(content: bytes, name: str) -> Tensor:
     try:
-        with Image.open(
-            source if isinstance(source, Path) else io.BytesIO(source), formats=_FORMATS
-        ) as image:
-            width, height = image.size
-            if width * height > _MAX_PIXELS or image.mode not in _EIGHT_BITS:
-                raise ValueError(f"{width} x {height} pixels of mode {image.mode}")
-            if image.has_transparency_data:
-                image = Image.alpha_composite(
-                    Image.new("RGBA", image.size, "white"), image.convert("RGBA")
-                )
-            pixels = np.asarray(image.convert("RGB"))
-    except _BROKEN as error:
-        raise InputError(
-            f"{name}: this picture cannot be read ({error}).\n"
-            f"  Needed is a whole {', '.join(_FORMATS)} file of 8 bits a channel and at most "
-            f"{_MAX_PIXELS:,} pixels."
-        ) from None
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255
+        image = Image.open(io.BytesIO(content), formats=_FORMATS)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{name}: the embedded picture cannot be read: {error}.") from None
+    with image:
+        return from_pillow(image, name=name).picture

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 from modelgraft.core.files import dump_json, write_atomic
-from modelgraft.core.rows import BadRow, Reject, Row, present, shown, text_of, read_rows
+from modelgraft.core.rows import BadRow, Reject, Row, present, read_rows, shown, text_of
 
 NUM_SCENES: Final = 8
 
@@ -31,7 +32,7 @@ class Item:
     studio: str
     """The same in a plain studio."""
     subject: str = ""
-    """What stands before a scene in a caption; empty where the scenes name the object themselves."""
+    """What stands before a scene in a caption; empty where scenes name the object themselves."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def pair_prompts(items: Sequence[Item]) -> list[PairPrompt]:
         ring = (one.studio, *one.scenes, one.studio)
         prompts += [
             PairPrompt(one.item, one.category, one.brief, left, right, one.subject)
-            for left, right in zip(ring, ring[1:], strict=False)
+            for left, right in pairwise(ring)
         ]
     return list({prompt.id: prompt for prompt in prompts}.values())
 

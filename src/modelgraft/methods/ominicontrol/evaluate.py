@@ -1,0 +1,137 @@
+"""Do outputs obey? What is asked of a condition is read from the output again and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from modelgraft.diffusion.conditions import SMALL_TASKS, Estimator
+from modelgraft.diffusion.conditions import Task as Maker
+from modelgraft.evaluation.images import edge_f1, mse
+from modelgraft.evaluation.intervals import Array
+from modelgraft.methods.ominicontrol.config import Task
+from modelgraft.methods.ominicontrol.data.toys import Scenes, pictures_of
+from modelgraft.tiny.oracles import Judges
+
+# What a larger value means, by the name of a measure.
+IS_BETTER_LOW = ("depth MSE", "grey MSE", "blur MSE", "hidden MSE", "known MSE")
+CANDIDATES = 32
+"""Subjects of the same shape among which the right one has to be found."""
+
+
+def obedience(
+    task: Task,
+    outputs: Tensor,
+    conditions: Tensor,
+    targets: Tensor,
+    *,
+    makers: Mapping[Any, Maker] = SMALL_TASKS,
+    estimate: Estimator | None = None,
+) -> dict[str, Array]:
+    """How well outputs [b, 3, H, W] keep their conditions [b, 3, H, W], by measure [b].
+
+    Edges: F1 of the pixels, exactly and within one. Depth, grey and blur: mean squared difference
+    on the scale of 255 between the condition and what is made of the output. Fill: that to the
+    original `targets`, apart for the hidden and the known region. A subject has no such measure.
+    """
+    if task == "edges":
+        found, asked = (_marks(one) for one in (makers["edges"].condition(outputs), conditions))
+        return {
+            "edge F1": edge_f1(found, asked),
+            "edge F1 within 1 px": edge_f1(found, asked, tolerance_px=1),
+        }
+    if task == "depth":
+        seen = (estimate or makers["depth"].make)(outputs).expand_as(conditions)
+        return {"depth MSE": mse(seen.numpy(), conditions.numpy())}
+    if task in ("grey", "blur"):
+        seen = makers[task].condition(outputs)
+        return {f"{task} MSE": mse(seen.numpy(), conditions.numpy())}
+    if task == "fill":
+        known = (conditions != 0).any(dim=1, keepdim=True).float()
+        return {
+            "hidden MSE": _where(outputs, targets, 1 - known),
+            "known MSE": _where(outputs, targets, known),
+        }
+    return {}
+
+
+def _marks(edges: Tensor) -> np.ndarray:
+    return (edges[:, 0] > 0.5).numpy()
+
+
+def _where(outputs: Tensor, targets: Tensor, mask: Tensor) -> Array:
+    """Mean squared difference inside a mask; NaN where it is empty."""
+    found = np.full(len(outputs), np.nan)
+    some = mask.flatten(1).any(dim=1)
+    if some.any():
+        found[some.numpy()] = mse(
+            outputs[some].numpy(), targets[some].numpy(), where=mask[some].numpy()
+        )
+    return found
+
+
+# -- toy scenes ------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def text_accuracy(judges: Judges, outputs: Tensor, scenes: Scenes) -> dict[str, Array]:
+    """Which of the captions' factors outputs show, by factor [b] as 0 or 1.
+
+    `text` is the mean over background, position, size and tilt, what a caption asks of the setting
+    whether or not it describes the subject.
+    """
+    found = judges.attributes(outputs)
+    right: dict[str, Array] = {}
+    for name in ("background", "position", "size", "tilt", "shape"):
+        own = scenes.subjects if name == "shape" else scenes.placings
+        right[name] = (found[name].argmax(1).numpy() == getattr(own, name)).astype(np.float64)
+    right["colour"] = _has_colour(found["colours"], scenes)
+    setting = [right[name] for name in ("background", "position", "size", "tilt")]
+    right["text"] = np.mean(setting, axis=0)
+    return right
+
+
+def _has_colour(log_odds: Tensor, scenes: Scenes) -> Array:
+    rows = np.arange(len(log_odds))
+    return (log_odds.numpy()[rows, scenes.subjects.colour[:, 0]] > 0).astype(np.float64)
+
+
+@torch.no_grad()
+def identity(judges: Judges, outputs: Tensor, scenes: Scenes) -> dict[str, Array]:
+    """Whether outputs show the subject of their reference [b].
+
+    The cosine to another view of it, whether that view is the nearest among `CANDIDATES` subjects
+    of the same shape, and whether outputs keep the reference's place though another was asked.
+    """
+    own = judges.subjects(outputs)
+    right = judges.subjects(pictures_of(scenes.reference))
+    found: dict[str, Array] = {"identity cosine": (own * right).sum(1).numpy().astype(np.float64)}
+    found["identity at 1"] = nearest_is_own(own, right, scenes.subjects.shape)
+    asked, kept = scenes.placings.position, scenes.reference_placings.position
+    seen = judges.attributes(outputs)["position"].argmax(1).numpy()
+    found["position leak"] = np.where(asked == kept, np.nan, (seen == kept).astype(np.float64))
+    return found
+
+
+def nearest_is_own(outputs: Tensor, references: Tensor, shapes: np.ndarray) -> Array:
+    """Whether the nearest reference of the same shape is an output's own [b], at most 32 apart."""
+    scores = outputs @ references.T
+    found = np.empty(len(outputs))
+    for place in range(len(outputs)):
+        alike = np.flatnonzero(shapes == shapes[place])
+        others = alike[alike != place][: CANDIDATES - 1]
+        found[place] = float((scores[place, others] < scores[place, place]).all())
+    return found
+
+
+def means(rows: Sequence[Mapping[str, Array]]) -> dict[str, float]:
+    """The mean of every measure over several batches; empty ones are left out."""
+    names = {name for row in rows for name in row}
+    return {
+        name: float(np.nanmean(np.concatenate([row[name] for row in rows if name in row])))
+        for name in sorted(names)
+    }
