@@ -175,5 +175,12 @@ def stock(transformer: Any, inputs: FluxInputs) -> Tensor:
     return transformer(**vars(inputs), return_dict=False)[0]
 
 
+@torch.no_grad()
+def answer(control: OminiControl, *conditions: Condition, inputs: Any = None, **how: Any) -> Tensor:
+    """The transformer's stock call with conditions in use."""
+    with control.use(*conditions, **how):
+        return stock(control.transformer, inputs or make_inputs(batch=2))
+
+
 def distance(one: Tensor, other: Tensor) -> float:
     return float((one.double() - other.double()).abs().max())

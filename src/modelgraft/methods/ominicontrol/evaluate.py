@@ -31,12 +31,14 @@ def obedience(
     *,
     makers: Mapping[Any, Maker] = SMALL_TASKS,
     estimate: Estimator | None = None,
+    known: Tensor | None = None,
 ) -> dict[str, Array]:
     """How well outputs [b, 3, H, W] keep their conditions [b, 3, H, W], by measure [b].
 
     Edges: F1 of the pixels, exactly and within one. Depth, grey and blur: mean squared difference
     on the scale of 255 between the condition and what is made of the output. Fill: that to the
-    original `targets`, apart for the hidden and the known region. A subject has no such measure.
+    original `targets`, apart for the hidden region and the one that `known` [b, 1, H, W] marks; NaN
+    where a region is empty. A subject has no such measure.
     """
     if task == "edges":
         found, asked = (_marks(one) for one in (makers["edges"].condition(outputs), conditions))
@@ -50,8 +52,7 @@ def obedience(
     if task in ("grey", "blur"):
         seen = makers[task].condition(outputs)
         return {f"{task} MSE": mse(seen.numpy(), conditions.numpy())}
-    if task == "fill":
-        known = (conditions != 0).any(dim=1, keepdim=True).float()
+    if task == "fill" and known is not None:
         return {
             "hidden MSE": _where(outputs, targets, 1 - known),
             "known MSE": _where(outputs, targets, known),

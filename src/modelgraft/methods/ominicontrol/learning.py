@@ -9,7 +9,7 @@ from torch import Tensor
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
-from modelgraft.diffusion.conditions import SMALL_TASKS, TASKS
+from modelgraft.diffusion.conditions import SMALL_TASKS, TASKS, rectangles
 from modelgraft.diffusion.latents import token_px
 from modelgraft.diffusion.pictures import grid, write_picture
 from modelgraft.evaluation.intervals import bootstrap_mean
@@ -136,7 +136,7 @@ class Probe:
         self, control: OminiControl, source: Source, config: TrainConfig, run: Run
     ) -> None:
         self._control, self._config, self._run = control, config, run
-        self._shown = self._pictures(source)
+        self._numbers, self._shown = self._pictures(source)
         small = is_small(control.pipe)
         self._sampling = Sampling(
             height=config.size,
@@ -145,11 +145,13 @@ class Probe:
             guidance=GUIDANCE if is_distilled(control.pipe) else SMALL_GUIDANCE if small else 1.0,
         )
 
-    def _pictures(self, source: Source) -> Shown:
+    def _pictures(self, source: Source) -> tuple[range, Shown]:
         if isinstance(source, ToySource):
-            held_out = ToySource(source.tasks, source.seed, source.condition_px, split="held-out")
-            return held_out.take(range(_HELD_OUT, _HELD_OUT + _PROBES), 0)
-        return source.take(range(min(_PROBES, source.total or _PROBES)), 0)
+            source = ToySource(source.tasks, source.seed, source.condition_px, split="held-out")
+            numbers = range(_HELD_OUT, _HELD_OUT + _PROBES)
+        else:
+            numbers = range(min(_PROBES, source.total or _PROBES))
+        return numbers, source.take(numbers, 0)
 
     def between(self, step: int) -> None:
         """Measure after every `probe_every` steps."""
@@ -167,7 +169,9 @@ class Probe:
                 continue  # needs a judge of depth; see `evaluate`
             table = SMALL_TASKS if is_small(self._control.pipe) else TASKS
             asked = _at(shown.conditions[task], outputs)
-            found |= obedience(task, outputs, asked, shown.targets, makers=table)
+            height, width = outputs.shape[-2:]
+            known = rectangles(self._numbers, height, width, seed=0)
+            found |= obedience(task, outputs, asked, shown.targets, makers=table, known=known)
         if name:
             self._keep(outputs, name)
         return found

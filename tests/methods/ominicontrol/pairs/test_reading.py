@@ -122,7 +122,7 @@ def test_parquet_and_hub_name_the_package_that_is_missing(tmp_path, monkeypatch)
 def test_an_offline_run_does_not_ask_the_hub(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MODELGRAFT_OFFLINE", "1")
-    with pytest.raises(Unavailable, match="Yuanshi/Subjects200K: .*offline"):
+    with pytest.raises(Unavailable, match=r"Yuanshi/Subjects200K: .*offline"):
         list(read_records("Yuanshi/Subjects200K"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,6 +45,10 @@ class Drawing:
             if getattr(self, name) < 1:
                 raise ConfigError(name, f"{name} {getattr(self, name)}: a number from 1 up.")
 
+    def looks(self) -> dict[str, float]:
+        """The settings that a picture depends on."""
+        return {"height": self.height, "steps": self.steps, "guidance": self.guidance}
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -72,7 +76,7 @@ def draw_pairs(pipe: Any, prompts: Sequence[PairPrompt], drawing: Drawing, run: 
     folder = run.artefacts / PICTURES
     make_folder(folder)
     sweep_leftovers(folder)
-    _require_same(run, {**asdict(drawing), "seed": run.seed})
+    _require_same(run, {**drawing.looks(), "seed": run.seed})
     wanted = [
         Drawn(prompt, seed, folder / f"{prompt.id}-{seed}.png")
         for prompt in prompts
@@ -107,7 +111,7 @@ def _draw(pipe: Any, one: Drawn, drawing: Drawing, run_seed: int) -> bytes:
             f"instead of {2 * drawing.height} x {drawing.height}.\n"
             "  Take a multiple of what one token covers, 16 pixels for FLUX.",
         )
-    note = {"prompt": one.prompt.text, "seed": draw_seed, **asdict(drawing)}
+    note = {"prompt": one.prompt.text, "seed": draw_seed, **drawing.looks()}
     chunk = PngImagePlugin.PngInfo()
     chunk.add_itxt("modelgraft", dump_json(note))
     content = io.BytesIO()

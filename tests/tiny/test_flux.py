@@ -1,0 +1,95 @@
+"""TinyFlux: its tokenizer, the stock call, its scenes and its training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import FluxPipeline
+
+from modelgraft.core.runs import open_run
+from modelgraft.tiny.flux import build_pipeline
+from modelgraft.tiny.phrases import CONTEXT, build_tokenizer
+from modelgraft.tiny.recipes.flux import FluxRecipe, Probe, train_flux, trained_parts, word_ids
+from modelgraft.tiny.scenes import diptychs, singles
+from modelgraft.training.config import OptimConfig
+from modelgraft.worlds.captions import phrases
+
+
+@pytest.fixture(scope="module")
+def pipe() -> FluxPipeline:
+    torch.manual_seed(0)
+    return build_pipeline()
+
+
+def test_captions_of_the_world_are_known_and_fit() -> None:
+    tokenizer = build_tokenizer(phrases())
+    for draw in (singles, diptychs):
+        for caption in draw(np.arange(300), seed=0).captions:
+            ids = tokenizer(caption).input_ids
+            assert tokenizer.unk_token_id not in ids, caption
+            assert len(ids) <= CONTEXT, caption
+
+
+def test_a_phrase_is_one_token_whatever_its_case_and_stops() -> None:
+    tokenizer = build_tokenizer(phrases())
+    plain = tokenizer("a star toy on grass").input_ids
+    assert tokenizer("A star toy, on grass.").input_ids == plain
+    assert len(plain) == 5  # a, star, toy, on grass, and the end
+    assert tokenizer.unk_token_id in tokenizer("a zebra toy").input_ids
+
+
+def test_the_tokenizer_never_pads_beyond_its_own_length() -> None:
+    tokenizer = build_tokenizer(phrases())
+    found = tokenizer(["a star toy"], padding="max_length", max_length=512, truncation=True)
+    assert len(found.input_ids[0]) == CONTEXT
+
+
+def test_the_stock_call_draws_a_picture_of_32_pixels(pipe: FluxPipeline) -> None:
+    image = pipe("a red star toy on grass", num_inference_steps=2).images[0]
+    assert image.size == (32, 32)
+
+
+def test_the_transformer_has_its_announced_size(pipe: FluxPipeline) -> None:
+    assert sum(one.numel() for one in pipe.transformer.parameters()) == 2_799_024
+
+
+def test_diptychs_show_one_subject_twice_eight_times_in_nine() -> None:
+    found = diptychs(np.arange(400), seed=0)
+    assert found.image.shape == (400, 32, 64, 3)
+    different = sum("different objects" in caption for caption in found.captions)
+    assert 25 < different < 65
+    told = sum(
+        caption.startswith("two side-by-side images of the same") for caption in found.captions
+    )
+    assert 130 < told < 230
+
+
+def test_training_lowers_the_error_and_goes_on_after_a_stop(tmp_path: Path) -> None:
+    def run(folder: Path, steps: int) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        pipe = build_pipeline()
+        recipe = FluxRecipe(steps=steps, stage="easy", diptychs=0.5)
+        optim = OptimConfig(lr=2e-3, schedule="constant", batch=4, micro_batch=4, save_every=3)
+        with open_run(folder, seed=0) as opened:
+            return train_flux(pipe, recipe, optim, opened).weights
+
+    whole = run(tmp_path / "whole", 6)
+    run(tmp_path / "parts", 3)
+    parts = run(tmp_path / "parts", 6)
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_the_probe_measures_every_word(pipe: FluxPipeline) -> None:
+    found = Probe(pipe, "full", 0).measure()
+    heard = {name.removeprefix("hears ") for name in found if name.startswith("hears ")}
+    assert heard == {"background", "position", "size", "colour", "shape", "tilt", "texture"}
+    assert all(np.isfinite(value) for value in found.values())
+
+
+def test_the_codec_is_not_trained(pipe: FluxPipeline) -> None:
+    names = [name for name, _ in trained_parts(pipe).named_parameters()]
+    assert names and not any("vae" in name for name in names)
+    assert word_ids(pipe, ["a star toy", ""]).shape == (2, CONTEXT)
