@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Generator
 from typing import Any
 
-from diffusers import FluxControlNetModel
+from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
 from torch import Tensor
 
 from modelgraft.methods.ominicontrol.adapter.caching import only_adapter
-from modelgraft.methods.ominicontrol.method.branches import FluxInputs
 
 
-def addition_velocity(
-    transformer: Any, inputs: FluxInputs, condition: Tensor, adapter: str
-) -> Tensor:
-    """The condition's features are added to the noisy image's before the first block (section 3.1).
+@contextlib.contextmanager
+def added_features(transformer: Any, condition: Tensor, adapter: str) -> Generator[None]:
+    """The condition's features join the noisy image's before the first block (section 3.1).
 
-    The adapter acts on all tokens, as there are no tokens of the condition's own. Condition and
-    image have the same tokens [b, n, c].
+    Inside the block the stock forward pass is so; the adapter acts on all tokens, as the condition
+    has none of its own. Condition and image have the same tokens [b, n, c].
     """
 
-    def added(layer: Any, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def add(layer: Any, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
         return output + layer.forward(condition)
 
-    handle = transformer.x_embedder.register_forward_hook(added)
+    handle = transformer.x_embedder.register_forward_hook(add)
     try:
         with only_adapter(transformer, adapter):
-            return transformer(**vars(inputs), return_dict=False)[0]
+            yield
     finally:
         handle.remove()
 
 
 def copied_network(transformer: Any, *, double: int = 1, single: int = 2) -> FluxControlNetModel:
     """A ControlNet from the first blocks of the transformer, with zero outputs at the start."""
-    made = FluxControlNetModel.from_transformer(
+    made: Any = FluxControlNetModel.from_transformer(
         transformer,
         num_layers=double,
         num_single_layers=single,
@@ -43,14 +43,23 @@ def copied_network(transformer: Any, *, double: int = 1, single: int = 2) -> Flu
     return made.float().requires_grad_(True)
 
 
-def controlnet_velocity(
-    transformer: Any, network: Any, inputs: FluxInputs, condition: Tensor
-) -> Tensor:
-    """The stock transformer with the residuals of a copied network on the condition's tokens."""
-    double, single = network(controlnet_cond=condition, **vars(inputs), return_dict=False)
-    return transformer(
-        **vars(inputs),
-        controlnet_block_samples=double,
-        controlnet_single_block_samples=single,
-        return_dict=False,
-    )[0]
+@contextlib.contextmanager
+def copied_features(transformer: Any, network: Any, condition: Tensor) -> Generator[None]:
+    """The stock forward pass gets the residuals of a copied network on the condition's tokens."""
+    names = ("hidden_states", "encoder_hidden_states", "pooled_projections", "timestep",
+             "img_ids", "txt_ids", "guidance")  # fmt: skip
+
+    def add(module: Any, given: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        inputs = {name: kwargs[name] for name in names if name in kwargs}
+        double, single = network(controlnet_cond=condition, **inputs, return_dict=False)
+        residuals = {
+            "controlnet_block_samples": double,
+            "controlnet_single_block_samples": single,
+        }
+        return given, {**kwargs, **residuals}
+
+    handle = transformer.register_forward_pre_hook(add, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()

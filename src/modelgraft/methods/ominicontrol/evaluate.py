@@ -17,8 +17,10 @@ from modelgraft.methods.ominicontrol.config import Task
 from modelgraft.methods.ominicontrol.data.toys import Scenes, pictures_of
 from modelgraft.tiny.oracles import Judges
 
-# What a larger value means, by the name of a measure.
-IS_BETTER_LOW = ("depth MSE", "grey MSE", "blur MSE", "hidden MSE", "known MSE")
+# Measures of which less is better; of all others more.
+IS_BETTER_LOW = (
+    "depth MSE", "grey MSE", "blur MSE", "hidden MSE", "known MSE", "position leak",
+)  # fmt: skip
 CANDIDATES = 32
 """Subjects of the same shape among which the right one has to be found."""
 

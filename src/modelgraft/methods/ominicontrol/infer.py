@@ -63,13 +63,28 @@ def generate(
                 f"adapter {one.adapter!r}: {number} pictures for {len(prompts)} prompts; give one "
                 "for all, or one each.",
             )
+    with control.use(
+        *conditions,
+        executor=sampling.executor,
+        scope=sampling.scope,
+        image_guidance=sampling.image_guidance,
+    ):
+        return draw_pictures(control, prompts, sampling, seeds=seeds)
+
+
+@torch.no_grad()
+def draw_pictures(
+    control: OminiControl, prompts: Sequence[str], sampling: Sampling, *, seeds: Sequence[int]
+) -> Tensor:
+    """Pictures [b, 3, H, W] from 0 to 1 by the pipeline's own call, as it is at the moment."""
     pipe = control.pipe
-    generators = [torch.Generator("cpu").manual_seed(rng_seed("generate", seed)) for seed in seeds]
     stock: dict[str, Any] = {
         "height": sampling.height,
         "width": sampling.width,
         "num_inference_steps": sampling.steps,
-        "generator": generators,
+        "generator": [
+            torch.Generator("cpu").manual_seed(rng_seed("generate", seed)) for seed in seeds
+        ],
         "max_sequence_length": sampling.text_length,
         "output_type": "pt",
     }
@@ -78,10 +93,4 @@ def generate(
     elif sampling.guidance != 1:
         stock["true_cfg_scale"] = sampling.guidance
         stock["negative_prompt"] = [sampling.negative] * len(prompts)
-    with control.use(
-        *conditions,
-        executor=sampling.executor,
-        scope=sampling.scope,
-        image_guidance=sampling.image_guidance,
-    ):
-        return pipe(list(prompts), **stock).images.float().cpu()
+    return pipe(list(prompts), **stock).images.float().cpu()

@@ -24,13 +24,13 @@ from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
 from modelgraft.diffusion.conditions import rectangles
 from modelgraft.diffusion.flow import TimestepLaw
-from modelgraft.diffusion.pictures import resize
+from modelgraft.diffusion.latents import encode
 from modelgraft.evaluation.intervals import Array, Interval, paired_bootstrap_over_seeds
 from modelgraft.methods.ominicontrol.adapter.control import Condition, OminiControl
 from modelgraft.methods.ominicontrol.adapter.info import AdapterInfo
 from modelgraft.methods.ominicontrol.baselines import (
-    addition_velocity,
-    controlnet_velocity,
+    added_features,
+    copied_features,
     copied_network,
 )
 from modelgraft.methods.ominicontrol.config import Task
@@ -47,7 +47,7 @@ from modelgraft.methods.ominicontrol.evaluate import (
     obedience,
     text_accuracy,
 )
-from modelgraft.methods.ominicontrol.infer import Sampling, generate
+from modelgraft.methods.ominicontrol.infer import Sampling, draw_pictures, generate
 from modelgraft.methods.ominicontrol.method.attention import Mode
 from modelgraft.methods.ominicontrol.method.objective import Velocity
 from modelgraft.methods.ominicontrol.opening import (
@@ -211,7 +211,8 @@ def addition_model(control: OminiControl, task: Task) -> Velocity:
     """The condition's features added before the first block; the adapter acts on all tokens."""
 
     def velocity(inputs: Any, conditions: Mapping[str, Tensor]) -> Tensor:
-        return addition_velocity(control.transformer, inputs, conditions[task], task)
+        with added_features(control.transformer, conditions[task], task):
+            return control.transformer(**vars(inputs), return_dict=False)[0]
 
     return velocity
 
@@ -223,7 +224,8 @@ def _train_controlnet(bench: Bench, arm: Arm, own: Run) -> None:
     network = copied_network(transformer)
 
     def velocity(inputs: Any, conditions: Mapping[str, Tensor]) -> Tensor:
-        return controlnet_velocity(transformer, network, inputs, conditions[task])
+        with copied_features(transformer, network, conditions[task]):
+            return transformer(**vars(inputs), return_dict=False)[0]
 
     train(bench.control, _source(arm, own), _optim(bench), _learning(bench, arm), own,
           model=velocity, trainable=network)  # fmt: skip
@@ -259,6 +261,17 @@ class Drawing:
     guidance: float = SMALL_GUIDANCE
 
 
+def _sampling(bench: Bench, drawing: Drawing) -> Sampling:
+    return Sampling(
+        height=32,
+        width=32,
+        steps=2 if bench.quick else drawing.steps,
+        guidance=drawing.guidance,
+        executor=drawing.executor,
+        scope=drawing.scope,
+    )
+
+
 def pictures(
     bench: Bench,
     arm: Arm | None,
@@ -278,9 +291,7 @@ def pictures(
         control.load_as(folder / f"{task}.safetensors", info_of_arm(arm, task), task)  # ty: ignore[invalid-argument-type]
     strengths = drawing.strengths * (len(tasks) if len(drawing.strengths) == 1 else 1)
     drawn = []
-    sampling = Sampling(height=32, width=32, steps=2 if bench.quick else drawing.steps,
-                        guidance=drawing.guidance, executor=drawing.executor,
-                        scope=drawing.scope)  # fmt: skip
+    sampling = _sampling(bench, drawing)
     try:
         for start in range(0, len(prompts), _BATCH):
             bench.run.check()
@@ -346,6 +357,46 @@ def arm_rows(
     return {key: np.stack([one[key] for one in found]) for key in found[0]}
 
 
+def controlled_rows(bench: Bench, arm: Arm) -> dict[str, Array]:
+    """Every measure [seeds, n] of an arm that brings its condition in by added features."""
+    found = []
+    for seed in bench.seeds:
+        folder = trained(bench, arm, seed)
+
+        def work(folder: Path = folder) -> Mapping[str, Array]:
+            return measure(bench, _controlled_pictures(bench, arm, folder), arm.tasks)
+
+        found.append(kept_rows(bench, f"{arm.name}-{seed}", work))
+    return {key: np.stack([one[key] for one in found]) for key in found[0]}
+
+
+def _controlled_pictures(bench: Bench, arm: Arm, folder: Path) -> Tensor:
+    control, (task,) = bench.control, arm.tasks
+    prompts, conditions = bench.prompts(arm.tasks), bench.conditions(arm.tasks)[task]
+    network = None
+    if arm.kind == "controlnet":
+        network = load_network(folder, task, control.transformer)
+    else:
+        control.load_as(folder / f"{task}.safetensors", info_of_arm(arm, task), task)
+    drawn = []
+    try:
+        for start in range(0, len(prompts), _BATCH):
+            rows = slice(start, start + _BATCH)
+            tokens = encode(control.pipe, conditions[rows])
+            with (
+                added_features(control.transformer, tokens, task)
+                if network is None
+                else copied_features(control.transformer, network, tokens)
+            ):
+                seeds = range(*rows.indices(len(prompts)))
+                drawn.append(
+                    draw_pictures(control, prompts[rows], _sampling(bench, Drawing()), seeds=seeds)
+                )
+    finally:
+        control.detach()
+    return torch.cat(drawn)
+
+
 def base_rows(bench: Bench, tasks: Sequence[Task]) -> dict[str, Array]:
     """Every measure of the base model's pictures [1, n], which see no condition."""
 
@@ -368,11 +419,6 @@ def over_seeds(ours: Array, baseline: Array) -> Interval:
     baseline = np.broadcast_to(baseline, ours.shape)
     whole = ~(np.isnan(ours).any(axis=0) | np.isnan(baseline).any(axis=0))
     return paired_bootstrap_over_seeds(ours[:, whole], baseline[:, whole], same_items=True)
-
-
-def at_output_size(conditions: Tensor) -> Tensor:
-    """Compact conditions at the size of the output."""
-    return resize(conditions, (32, 32)).clamp(0, 1)
 
 
 def load_network(folder: Path, task: Task, transformer: Any) -> Any:

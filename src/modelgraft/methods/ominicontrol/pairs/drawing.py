@@ -45,7 +45,7 @@ class Drawing:
             if getattr(self, name) < 1:
                 raise ConfigError(name, f"{name} {getattr(self, name)}: a number from 1 up.")
 
-    def looks(self) -> dict[str, float]:
+    def of_picture(self) -> dict[str, float]:
         """The settings that a picture depends on."""
         return {"height": self.height, "steps": self.steps, "guidance": self.guidance}
 
@@ -68,15 +68,15 @@ class Drawn:
 def draw_pairs(pipe: Any, prompts: Sequence[PairPrompt], drawing: Drawing, run: Run) -> list[Drawn]:
     """The pictures of distinct prompts, prompt by prompt, in `pictures` of the run's artefacts.
 
-    What is drawn depends on the run's seed, the prompt's text and the number of the picture alone.
-    Pictures that are there are kept, so a run that was stopped or killed goes on with the others.
+    With one pipeline and one setting, what is drawn depends on the run's seed, the prompt's text and
+    the number of the picture alone. Pictures that are there are kept, so a run that was stopped or killed goes on with the others.
     Raises `ConfigError` when the folder was begun with other settings or another seed, or when the
     pipeline cannot draw the size.
     """
     folder = run.artefacts / PICTURES
     make_folder(folder)
     sweep_leftovers(folder)
-    _require_same(run, {**drawing.looks(), "seed": run.seed})
+    _require_same(run, {**drawing.of_picture(), "seed": run.seed})
     wanted = [
         Drawn(prompt, seed, folder / f"{prompt.id}-{seed}.png")
         for prompt in prompts
@@ -111,7 +111,7 @@ def _draw(pipe: Any, one: Drawn, drawing: Drawing, run_seed: int) -> bytes:
             f"instead of {2 * drawing.height} x {drawing.height}.\n"
             "  Take a multiple of what one token covers, 16 pixels for FLUX.",
         )
-    note = {"prompt": one.prompt.text, "seed": draw_seed, **drawing.looks()}
+    note = {"prompt": one.prompt.text, "seed": draw_seed, **drawing.of_picture()}
     chunk = PngImagePlugin.PngInfo()
     chunk.add_itxt("modelgraft", dump_json(note))
     content = io.BytesIO()
