@@ -207,9 +207,7 @@ def test_the_soft_cap_bends_the_scores_before_the_softmax():
 @pytest.mark.parametrize("wide", [False, True])
 def test_a_bias_of_the_keys_is_the_same_bias_in_a_mask(size, wide):
     kind = torch.float64 if wide else torch.float32
-    query, key, value = (
-        draw(2, 3, n, size, seed=i, dtype=kind) for i, n in enumerate((5, 9, 9))
-    )
+    query, key, value = (draw(2, 3, n, size, seed=i, dtype=kind) for i, n in enumerate((5, 9, 9)))
     bias = 3 * draw(9, seed=1, dtype=kind)
     masked = scaled_dot_product_attention(query, key, value, attn_mask=bias.expand(5, 9))
     found = attend_with_bias(query, key, value, bias)

@@ -9,14 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import FluxPipeline
-
-from modelgraft.methods.ominicontrol.adapter.control import OminiControl
-from modelgraft.tiny.flux import build_pipeline
 
 sys.path.insert(0, str(Path(__file__).parent))
-
-from random_flux import make_pipe, with_adapters  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,30 +25,40 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def parts() -> dict[str, Any]:
     """Everything of a pipeline but the transformer."""
+    from modelgraft.tiny.flux import build_pipeline
+
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return build_pipeline().components
 
 
 @pytest.fixture
-def pipe(parts: dict[str, Any]) -> FluxPipeline:
+def pipe(parts: dict[str, Any]) -> Any:
     """A stock pipeline around a fresh small transformer; a token is 4 px."""
+    from random_flux import make_pipe
+
     return make_pipe(parts)
 
 
 @pytest.fixture(scope="session")
-def control(parts: dict[str, Any]) -> OminiControl:
+def control(parts: dict[str, Any]) -> Any:
     """A pipeline with two joint adapters, `edges` and `subject`; nobody adds or removes any."""
+    from random_flux import make_pipe, with_adapters
+
     return with_adapters(make_pipe(parts), "joint")
 
 
 @pytest.fixture(scope="session")
-def independent(parts: dict[str, Any]) -> OminiControl:
+def independent(parts: dict[str, Any]) -> Any:
     """A pipeline with two independent adapters, `edges` and `subject`; nobody changes them."""
+    from random_flux import make_pipe, with_adapters
+
     return with_adapters(make_pipe(parts), "independent")
 
 
 @pytest.fixture(scope="session")
-def guided(parts: dict[str, Any]) -> OminiControl:
+def guided(parts: dict[str, Any]) -> Any:
     """As `independent`, with a guidance embedding like FLUX.1-dev's."""
+    from random_flux import make_pipe, with_adapters
+
     return with_adapters(make_pipe(parts, guidance=True), "independent")

@@ -107,12 +107,16 @@ def three_tokens(strengths: Sequence[float]) -> list[ConditionTokens]:
     ]
 
 
-def picture(height: int = 12, width: int = 16, *, seed: int = 0, batch: int | None = None) -> Tensor:
+def picture(
+    height: int = 12, width: int = 16, *, seed: int = 0, batch: int | None = None
+) -> Tensor:
     shape = (3, height, width) if batch is None else (batch, 3, height, width)
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def condition(adapter: str, *, seed: int = 30, size: tuple[int, int] = (12, 16), **more: Any) -> Condition:
+def condition(
+    adapter: str, *, seed: int = 30, size: tuple[int, int] = (12, 16), **more: Any
+) -> Condition:
     return Condition(picture=picture(*size, seed=seed), adapter=adapter, **more)
 
 
@@ -183,4 +187,4 @@ def answer(control: OminiControl, *conditions: Condition, inputs: Any = None, **
 
 
 def distance(one: Tensor, other: Tensor) -> float:
-    return float((one.double() - other.double()).abs().max())
+    return float((one.detach().double() - other.detach().double()).abs().max())

@@ -128,7 +128,9 @@ class Reference:
                          one, 6)
             for one in groups
         ]  # fmt: skip
-        x = self.each(groups, states, lambda rows, one, i: normed(rows) * (1 + mod[i][1]) + mod[i][0])
+        x = self.each(
+            groups, states, lambda rows, one, i: normed(rows) * (1 + mod[i][1]) + mod[i][0]
+        )
         text = {"q": "add_q_proj", "k": "add_k_proj", "v": "add_v_proj"}
         own = {"q": "to_q", "k": "to_k", "v": "to_v"}
         heads = {}
@@ -159,7 +161,9 @@ class Reference:
     ) -> Tensor:
         """A block in which all tokens have the same weights."""
         mod = [self.vectors(f"{block}.norm.linear", one, 3) for one in groups]
-        x = self.each(groups, states, lambda rows, one, i: normed(rows) * (1 + mod[i][1]) + mod[i][0])
+        x = self.each(
+            groups, states, lambda rows, one, i: normed(rows) * (1 + mod[i][1]) + mod[i][0]
+        )
         heads = {
             part: self.each(
                 groups, x, lambda rows, one, i, part=part: self.head(

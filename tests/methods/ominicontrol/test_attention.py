@@ -69,9 +69,7 @@ MAIN = "TT TX XT XX"
         ((0, 2), "joint", "image", f"{MAIN} Ta Tb Xb aa bb aT bT bX"),
     ],
 )
-def test_gradients_are_zero_exactly_where_the_table_forbids_sight(
-    strengths, mode, scope, expected
-):
+def test_gradients_are_zero_exactly_where_the_table_forbids_sight(strengths, mode, scope, expected):
     assert table(strengths, mode, scope) == pairs(expected)
 
 
@@ -85,7 +83,9 @@ def test_mask_key_channel_and_merged_parts_give_the_same_dial(gamma):
     found = attend_keys(query, groups)
     scale = rows.shape[-1] ** -0.5
 
-    key, value = (torch.cat([one[0][part] for one in groups], dim=1).transpose(1, 2) for part in (1, 2))
+    key, value = (
+        torch.cat([one[0][part] for one in groups], dim=1).transpose(1, 2) for part in (1, 2)
+    )
     bias = torch.cat([torch.full((one.key.shape[1],), by) for one, by in groups])
     masked = torch.softmax(rows @ key.transpose(2, 3) * scale + bias, dim=-1) @ value
     assert distance(found, masked.transpose(1, 2).flatten(2)) < 1e-5

@@ -227,7 +227,9 @@ def test_keys_of_a_joint_condition_hear_the_text(guided):
     inputs = make_inputs(batch=2, guidance=True)
     before = keys_and_values(guided, inputs, "joint")
     after = keys_and_values(guided, CHANGES["text"](inputs), "joint")
-    assert not any(torch.equal(one, other) for one, other in zip(before[4:], after[4:], strict=True))
+    assert not any(
+        torch.equal(one, other) for one, other in zip(before[4:], after[4:], strict=True)
+    )
 
 
 def test_what_nobody_reads_is_not_computed(control):
@@ -282,7 +284,9 @@ def test_bfloat16_is_as_near_as_the_stock_pass_in_bfloat16(parts):
         if ".lora_" not in name:
             one.data = one.data.bfloat16()
     wide = ("img_ids", "txt_ids", "guidance")
-    half = FluxInputs(**{key: one if key in wide else one.bfloat16() for key, one in vars(inputs).items()})
+    half = FluxInputs(
+        **{key: one if key in wide else one.bfloat16() for key, one in vars(inputs).items()}
+    )
     found = velocity(control, half, tokens)
     assert found.dtype == torch.bfloat16 and torch.isfinite(found).all()
     assert distance(found, exact[0]) < 2 * distance(stock(control.transformer, half), exact[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Generator
 from typing import Any
 
@@ -33,13 +34,15 @@ def added_features(transformer: Any, condition: Tensor, adapter: str) -> Generat
 
 def copied_network(transformer: Any, *, double: int = 1, single: int = 2) -> FluxControlNetModel:
     """A ControlNet from the first blocks of the transformer, with zero outputs at the start."""
-    made: Any = FluxControlNetModel.from_transformer(
-        transformer,
-        num_layers=double,
-        num_single_layers=single,
-        attention_head_dim=transformer.config.attention_head_dim,
-        num_attention_heads=transformer.config.num_attention_heads,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`FluxPosEmbed` is deprecated")
+        made: Any = FluxControlNetModel.from_transformer(
+            transformer,
+            num_layers=double,
+            num_single_layers=single,
+            attention_head_dim=transformer.config.attention_head_dim,
+            num_attention_heads=transformer.config.num_attention_heads,
+        )
     return made.float().requires_grad_(True)
 
 

@@ -118,7 +118,7 @@ def open_bench(run: Run, quick: bool) -> Bench:
     """Load the embedded model and draw the held-out scenes."""
     settings = replace(run.settings, dtype="float32")
     control, loaded = open_control("tiny:flux", settings)
-    numbers = np.arange(8 if quick else NUM_SCENES)
+    numbers = np.arange(4 if quick else NUM_SCENES)
     scenes = draw_scenes(numbers, seed=rng_seed("bench", 0), split="held-out")
     subject = {"model": loaded.name, "weights": loaded.revision, "dtype": "float32"}
     return Bench(run, control, load_judges(), scenes, numbers, quick, subject)

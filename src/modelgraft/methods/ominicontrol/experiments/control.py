@@ -66,7 +66,7 @@ def _run(run: Run, quick: bool) -> Findings:
         verdict.append(is_above(interval))
         if task == "edges":
             numbers += _edges(bench, own, base)
-            verdict.append(np.mean(own[measure]) >= TIMES * np.mean(base[measure]))
+            verdict.append(bool(np.mean(own[measure]) >= TIMES * np.mean(base[measure])))
     slower = _losses_of_addition(bench)
     numbers.append(slower)
     verdict.append(slower.low is not None and slower.low > 0)

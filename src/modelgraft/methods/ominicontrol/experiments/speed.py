@@ -70,25 +70,25 @@ def _query(heads: Heads) -> Tensor:
 class Race:
     """Random tokens of one size through every way of running conditions."""
 
-    def __init__(self, bench: Bench, side: int, conditions: int) -> None:
+    def __init__(self, bench: Bench, side: int, conditions: int, batch: int = BATCH) -> None:
         self.transformer = bench.control.transformer
         self.conditions = conditions
         generator = torch.Generator().manual_seed(side)
         channels = self.transformer.config.in_channels
 
-        def tokens(batch: int) -> Tensor:
+        def tokens() -> Tensor:
             return torch.randn(batch, side * side, channels, generator=generator)
 
         self.inputs = FluxInputs(
-            hidden_states=tokens(BATCH),
-            encoder_hidden_states=torch.randn(BATCH, 24, 64, generator=generator),
-            pooled_projections=torch.randn(BATCH, 64, generator=generator),
-            timestep=torch.full((BATCH,), 0.5),
+            hidden_states=tokens(),
+            encoder_hidden_states=torch.randn(batch, 24, 64, generator=generator),
+            pooled_projections=torch.randn(batch, 64, generator=generator),
+            timestep=torch.full((batch,), 0.5),
             img_ids=grid_ids(side, side),
             txt_ids=torch.zeros(24, 3),
         )
         self.tokens = [
-            ConditionTokens(tokens=tokens(BATCH), ids=grid_ids(side, side),
+            ConditionTokens(tokens=tokens(), ids=grid_ids(side, side),
                             adapter=_NAME.format(number))
             for number in range(conditions)
         ]  # fmt: skip
@@ -146,7 +146,7 @@ def _times(bench: Bench, quick: bool) -> tuple[list[Number], list[bool]]:
     numbers, verdict = [], []
     rounds = 2 if quick else 6
     for conditions in NUMBERS:
-        race = Race(bench, 8, conditions)
+        race = Race(bench, 8, conditions, batch=1 if quick else BATCH)
         name = f"{conditions} conditions" if conditions > 1 else "1 condition"
         first = {way: race.run(way, 1) for way in WAYS}
         away = float((first["cached"] - first["branch"]).abs().max())
@@ -204,7 +204,7 @@ def _saved(seconds: Mapping[str, Sequence[float]]) -> float:
 
 def _memory(bench: Bench, quick: bool) -> list[Number]:
     """Peak memory of one step with long rows: no way but the masked one holds L x L numbers."""
-    race = Race(bench, 8 if quick else LONG, 2)
+    race = Race(bench, 8 if quick else LONG, 2, batch=1)
     peaks = {}
     for way in ("masked", "branch", "cached"):
         race.run(way, 1)
@@ -220,8 +220,8 @@ def _memory(bench: Bench, quick: bool) -> list[Number]:
 
 SPEED = Experiment(
     "O5",
-    "Keys computed once save at least 85 % of the time that conditions cost at 28 steps; at 16 steps "
-    "one condition is 1.3 times and four are 2 times faster than joint ones, with the same "
+    "Keys computed once save at least 85 % of the time that conditions cost at 28 steps; at 16 "
+    "steps one condition is 1.3 times and four are 2 times faster than joint ones, with the same "
     "velocities.",
     "The condition's overhead falls by more than 90 %, 5.9 times end to end with several "
     "conditions (OminiControl2).",

@@ -68,10 +68,10 @@ class Drawn:
 def draw_pairs(pipe: Any, prompts: Sequence[PairPrompt], drawing: Drawing, run: Run) -> list[Drawn]:
     """The pictures of distinct prompts, prompt by prompt, in `pictures` of the run's artefacts.
 
-    With one pipeline and one setting, what is drawn depends on the run's seed, the prompt's text and
-    the number of the picture alone. Pictures that are there are kept, so a run that was stopped or killed goes on with the others.
-    Raises `ConfigError` when the folder was begun with other settings or another seed, or when the
-    pipeline cannot draw the size.
+    With one pipeline and setting, a picture depends on the run's seed, the prompt's text and the
+    number of the picture alone. Pictures that are there are kept, so a run that was stopped or
+    killed goes on with the others. Raises `ConfigError` when the folder was begun with other
+    settings or another seed, or when the pipeline cannot draw the size.
     """
     folder = run.artefacts / PICTURES
     make_folder(folder)

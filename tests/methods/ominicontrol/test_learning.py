@@ -1,0 +1,292 @@
+"""Training, drawing and the experiments, on the embedded model with random weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from modelgraft.core.errors import ConfigError, InputError
+from modelgraft.core.runs import Run, open_run
+from modelgraft.core.settings import Settings
+from modelgraft.diffusion.flow import TimestepLaw
+from modelgraft.diffusion.lora_files import read_lora
+from modelgraft.diffusion.pictures import read_picture, write_picture
+from modelgraft.methods.ominicontrol import drawing, learning
+from modelgraft.methods.ominicontrol.adapter.control import OminiControl
+from modelgraft.methods.ominicontrol.adapter.info import AdapterInfo
+from modelgraft.methods.ominicontrol.baselines import (
+    added_features,
+    copied_features,
+    copied_network,
+)
+from modelgraft.methods.ominicontrol.config import GenerateConfig, TrainConfig
+from modelgraft.methods.ominicontrol.data.toys import ToySource
+from modelgraft.methods.ominicontrol.experiments import (
+    ablation,
+    arms,
+    control,
+    dial,
+    places,
+    several,
+    speed,
+)
+from modelgraft.methods.ominicontrol.opening import load_adapters
+from modelgraft.methods.ominicontrol.train import Learning, train
+from modelgraft.tiny.flux import build_pipeline
+from modelgraft.tiny.oracles import AttributeNet, DepthNet, Judges, SubjectEncoder
+from modelgraft.training.config import OptimConfig
+
+TINY = OptimConfig(lr=1e-3, batch=4, micro_batch=2, save_every=2)
+
+
+class Named:
+    name, revision = "tiny:flux", "random"
+
+
+def open_random(name: str, settings: Settings) -> tuple[OminiControl, Any]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        pipe = build_pipeline()
+    for part in pipe.components.values():
+        if isinstance(part, nn.Module):
+            part.eval().requires_grad_(False)
+    return OminiControl(pipe), Named
+
+
+@pytest.fixture(autouse=True)
+def random_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (learning, drawing, arms):
+        monkeypatch.setattr(module, "open_control", open_random)
+
+    def judges() -> Judges:
+        torch.manual_seed(0)
+        return Judges(AttributeNet().eval(), DepthNet().eval(), SubjectEncoder().eval())
+
+    monkeypatch.setattr(arms, "load_judges", judges)
+    monkeypatch.setattr(learning, "_PROBES", 2)
+    monkeypatch.setattr(learning, "_PROBE_STEPS", 1)
+
+
+def opened(folder: Path, seed: int = 0) -> Run:
+    return open_run(folder, settings=Settings(seed=seed, device="cpu", dtype="float32"))
+
+
+def weights(folder: Path, task: str = "edges") -> dict[str, torch.Tensor]:
+    return read_lora(folder / "artefacts" / f"{task}.safetensors", header="omini").up
+
+
+# -- training --------------------------------------------------------------------------------------
+
+
+def test_each_task_gets_a_file_that_says_what_it_is(tmp_path: Path) -> None:
+    config = TrainConfig(size=32, condition_size=16, task=("edges", "subject"), steps=2,
+                         probe_every=1, optim=TINY)  # fmt: skip
+    with opened(tmp_path / "run") as run:
+        result = learning.learn(config, run)
+    headers = {
+        task: read_lora(
+            tmp_path / "run" / "artefacts" / f"{task}.safetensors", header="omini"
+        ).header
+        for task in config.task
+    }
+    assert (headers["edges"]["scale"], headers["edges"]["delta"]) == (2.0, [0.0, 0.0])
+    assert (headers["subject"]["scale"], headers["subject"]["delta"]) == (1.0, [0.0, -4.0])
+    names = {one.name: one for one in result.numbers}
+    assert names["weights trained"].value == 2 * 85_696
+    assert names["edge F1"].baseline is not None
+    measured = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert measured.count('"edge F1"') == 2
+
+
+def test_training_goes_on_bit_by_bit_after_a_stop(tmp_path: Path) -> None:
+    config = TrainConfig(size=32, steps=4, probe_every=0, optim=replace(TINY, schedule="constant"))
+    with opened(tmp_path / "whole") as run:
+        learning.learn(config, run)
+    with opened(tmp_path / "parts") as run:
+        learning.learn(replace(config, steps=2), run)
+    with opened(tmp_path / "parts") as run:
+        learning.learn(config, run)
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert whole and all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_only_the_adapter_is_trained(tmp_path: Path) -> None:
+    made, _ = open_random("", Settings())
+    made.attach("edges", AdapterInfo(task="edges"))
+    before = {name: one.clone() for name, one in made.transformer.named_parameters()}
+    law = Learning(steps=2, law=TimestepLaw(1.2, 1.3))
+    with opened(tmp_path / "run") as run:
+        train(made, ToySource(("edges",), seed=0), TINY, law, run)
+    changed = {name for name, one in made.transformer.named_parameters()
+               if not torch.equal(one, before[name])}  # fmt: skip
+    assert changed and all(".lora_" in name for name in changed)
+
+
+def test_one_picture_is_learnt_by_heart_as_far_as_a_random_model_allows(tmp_path: Path) -> None:
+    made, _ = open_random("", Settings())
+    made.attach("edges", AdapterInfo(task="edges", mode="independent"), rank=16)
+    one = ToySource(("edges",), seed=0)
+
+    class Same:
+        total = 1
+
+        def take(self, numbers: list[int], use: int) -> Any:
+            return one.take([5] * len(numbers), 0)
+
+    law = Learning(steps=40, law=TimestepLaw(), drop_text=0.0, drop_condition=0.0)
+    optim = OptimConfig(lr=1e-2, schedule="constant", batch=4, micro_batch=4, save_every=100)
+    with opened(tmp_path / "run") as run:
+        train(made, Same(), optim, law, run)
+    rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    losses = [float(row.split('"loss": ')[1].split(",")[0]) for row in rows]
+    assert sum(losses[-10:]) < 0.88 * sum(losses[:10])
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"size": 30}, "multiple of 4"),
+        ({"size": 64}, "toy world has 32"),
+        ({"size": 32, "condition_size": 24}, "multiple of it"),
+        ({"size": 32, "modules": "nothing"}, "no linear layer"),
+        ({"size": 32, "modules": "context_embedder"}, "acts on the text"),
+        ({"size": 32, "data": Path("missing")}, "no such file"),
+    ],
+)
+def test_bad_options_are_told_before_training(
+    tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    config = TrainConfig(steps=1, optim=TINY, **changes)
+    with pytest.raises((ConfigError, InputError), match=told), opened(tmp_path / "run") as run:
+        learning.learn(config, run)
+
+
+# -- drawing ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> Path:
+    made, _ = open_random("", Settings())
+    made.attach("edges", AdapterInfo(task="edges", mode="independent", condition_px=32))
+    for one in made.parameters("edges"):
+        one.data.normal_(std=0.2, generator=torch.Generator().manual_seed(0))
+    path = tmp_path / "edges.safetensors"
+    made.save("edges", path)
+    return path
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    write_picture(path, torch.rand(3, 60, 120, generator=torch.Generator().manual_seed(0)))
+    return path
+
+
+def test_pictures_take_the_aspect_of_their_condition(
+    tmp_path: Path, adapter: Path, photo: Path
+) -> None:
+    config = GenerateConfig(prompt=("a star toy", ""), condition=(photo,), adapter=(str(adapter),),
+                            steps=2, compare=True)  # fmt: skip
+    with opened(tmp_path / "run") as run:
+        drawing.draw(config, run)
+        kinds = [one.kind for one in run.added]
+    assert kinds == ["image", "image", "grid"]
+    assert read_picture(tmp_path / "run" / "artefacts" / "001.png").shape == (3, 16, 32)
+
+
+def test_the_same_seed_draws_the_same_bytes(tmp_path: Path, adapter: Path, photo: Path) -> None:
+    config = GenerateConfig(prompt=("a star toy",), condition=(photo,), adapter=(str(adapter),),
+                            steps=2)  # fmt: skip
+    drawn = []
+    for name in ("a", "b"):
+        with opened(tmp_path / name) as run:
+            drawing.draw(config, run)
+        drawn.append((tmp_path / name / "artefacts" / "001.png").read_bytes())
+    assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"adapter": ()}, "every condition its adapter"),
+        ({"prompt": ()}, "say what to draw"),
+        ({"strength": (1.0, 2.0)}, "2 values for 1 conditions"),
+        ({"adapter": ("tiny:nothing",)}, "not shipped"),
+    ],
+)
+def test_a_command_that_cannot_be_drawn_is_told(
+    tmp_path: Path, adapter: Path, photo: Path, changes: dict[str, Any], told: str
+) -> None:
+    given = {"prompt": ("a",), "condition": (photo,), "adapter": (str(adapter),), **changes}
+    with pytest.raises(ConfigError, match=told), opened(tmp_path / "run") as run:
+        drawing.draw(GenerateConfig(**given), run)
+
+
+def test_an_adapter_named_twice_is_loaded_once(adapter: Path) -> None:
+    made, _ = open_random("", Settings())
+    assert load_adapters(made, [str(adapter), str(adapter)]) == ["edges", "edges"]
+
+
+# -- baselines and experiments ---------------------------------------------------------------------
+
+
+def test_baselines_start_from_the_base_model_and_leave_it_as_it_was() -> None:
+    made, _ = open_random("", Settings())
+    transformer = made.transformer
+    generator = torch.Generator().manual_seed(0)
+    inputs = {
+        "hidden_states": torch.randn(2, 64, 48, generator=generator),
+        "encoder_hidden_states": torch.randn(2, 24, 64, generator=generator),
+        "pooled_projections": torch.randn(2, 64, generator=generator),
+        "timestep": torch.tensor([0.3, 0.8]),
+        "img_ids": torch.zeros(64, 3),
+        "txt_ids": torch.zeros(24, 3),
+        "return_dict": False,
+    }
+    base = transformer(**inputs)[0]
+    tokens = torch.randn(2, 64, 48, generator=generator)
+    with copied_features(transformer, copied_network(transformer), tokens):
+        assert torch.equal(transformer(**inputs)[0], base)
+    made.attach("edges", AdapterInfo(task="edges"))
+    with added_features(transformer, tokens, "edges"):
+        assert not torch.allclose(transformer(**inputs)[0], base, atol=1e-3)
+    assert torch.equal(transformer(**inputs)[0], base)
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [places.PLACES, dial.DIAL, ablation.ABLATION, speed.SPEED],
+    ids=lambda one: one.id,
+)
+def test_an_experiment_runs_at_its_smallest_size(tmp_path: Path, experiment: Any) -> None:
+    with opened(tmp_path / "run") as run:
+        found = experiment.run(run, True)
+    assert found.numbers and all(one.is_sound for one in found.numbers)
+    assert any(one.baseline is not None for one in found.numbers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", [control.CONTROL, several.SEVERAL], ids=lambda one: one.id)
+def test_a_large_experiment_runs_at_its_smallest_size(tmp_path: Path, experiment: Any) -> None:
+    with opened(tmp_path / "run") as run:
+        found = experiment.run(run, True)
+    assert all(one.is_sound for one in found.numbers)
+
+
+def test_a_masked_row_gives_what_branches_give() -> None:
+    made, _ = open_random("", Settings())
+    for number in range(2):
+        made.attach(f"c{number}", AdapterInfo(task="edges"), seed=number)
+        for one in made.parameters(f"c{number}"):
+            one.data.normal_(std=0.2)
+    bench = arms.Bench(None, made, None, None, None, True, {})  # ty: ignore[invalid-argument-type]
+    race = speed.Race(bench, 8, 2)
+    branch = race.run("branch", 1)
+    assert torch.allclose(race.run("masked", 1), branch, atol=1e-5)
+    assert torch.allclose(race.run("cached", 1), branch, atol=1e-5)
+    assert not torch.allclose(race.run("joint", 1), branch, atol=1e-3)
