@@ -10,12 +10,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from modelgraft.methods.ominicontrol.method.branches import ConditionTokens, FluxInputs
+
+Layers = Sequence[tuple[str, str]]
+"""Linear layers of queries, keys and values, each with its norm."""
+TEXT: Layers = (("add_q_proj", "norm_added_q"), ("add_k_proj", "norm_added_k"), ("add_v_proj", ""))
+OTHERS: Layers = (("to_q", "norm_q"), ("to_k", "norm_k"), ("to_v", ""))
+
+
+class Heads(NamedTuple):
+    """Queries, keys and values of the groups, in their order."""
+
+    q: list[Tensor]
+    k: list[Tensor]
+    v: list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -123,69 +136,42 @@ class Reference:
         self, block: str, states: Tensor, groups: Sequence[Group], rotary: Tensor, bias: Tensor
     ) -> Tensor:
         """A block in which the text has weights of its own."""
-        mod = [
-            self.vectors(f"{block}.norm1_context.linear" if one.is_text else f"{block}.norm1.linear",
-                         one, 6)
-            for one in groups
-        ]  # fmt: skip
-        x = self.each(
-            groups, states, lambda rows, one, i: normed(rows) * (1 + mod[i][1]) + mod[i][0]
-        )
-        text = {"q": "add_q_proj", "k": "add_k_proj", "v": "add_v_proj"}
-        own = {"q": "to_q", "k": "to_k", "v": "to_v"}
-        heads = {}
-        for part in "qkv":
-            heads[part] = self.each(
-                groups, x, lambda rows, one, i, part=part: self.head(
-                    f"{block}.attn", (text if one.is_text else own)[part], part, rows, one
-                ),
-            )  # fmt: skip
-        output = attention(heads, rotary, bias)
-        states = states + self.each(
-            groups, output, lambda rows, one, i: mod[i][2] * self.linear(
-                f"{block}.attn.to_add_out" if one.is_text else f"{block}.attn.to_out.0", rows, one
-            ),
-        )  # fmt: skip
-
-        def feed(rows: Tensor, one: Group, i: int) -> Tensor:
-            name = f"{block}.ff_context" if one.is_text else f"{block}.ff"
-            hidden = self.linear(
-                f"{name}.net.0.proj", normed(rows) * (1 + mod[i][4]) + mod[i][3], one
-            )
-            return mod[i][5] * self.linear(f"{name}.net.2", gelu(hidden), one)
-
-        return states + self.each(groups, states, feed)
+        parts, heads = [], Heads([], [], [])
+        for one in groups:
+            norm, layers = ("norm1_context", TEXT) if one.is_text else ("norm1", OTHERS)
+            parts.append(self.vectors(f"{block}.{norm}.linear", one, 6))
+            shift, scale = parts[-1][:2]
+            x = normed(states[:, one.place]) * (1 + scale) + shift
+            self.project(f"{block}.attn", layers, x, one, heads)
+        output, found = attention(heads, rotary, bias), []
+        for one, (_, _, gate, shift, scale, gate_mlp) in zip(groups, parts, strict=True):
+            out, ff = ("to_add_out", "ff_context") if one.is_text else ("to_out.0", "ff")
+            mixed = self.linear(f"{block}.attn.{out}", output[:, one.place], one)
+            rows = states[:, one.place] + gate * mixed
+            x = normed(rows) * (1 + scale) + shift
+            hidden = gelu(self.linear(f"{block}.{ff}.net.0.proj", x, one))
+            found.append(rows + gate_mlp * self.linear(f"{block}.{ff}.net.2", hidden, one))
+        return torch.cat(found, dim=1)
 
     def single(
         self, block: str, states: Tensor, groups: Sequence[Group], rotary: Tensor, bias: Tensor
     ) -> Tensor:
         """A block in which all tokens have the same weights."""
-        mod = [self.vectors(f"{block}.norm.linear", one, 3) for one in groups]
-        x = self.each(
-            groups, states, lambda rows, one, i: normed(rows) * (1 + mod[i][1]) + mod[i][0]
-        )
-        heads = {
-            part: self.each(
-                groups, x, lambda rows, one, i, part=part: self.head(
-                    f"{block}.attn", f"to_{part}", part, rows, one
-                ),
-            )
-            for part in "qkv"
-        }  # fmt: skip
-        output = attention(heads, rotary, bias)
-
-        def out(rows: Tensor, one: Group, i: int) -> Tensor:
-            hidden = gelu(self.linear(f"{block}.proj_mlp", x[:, one.place], one))
-            joined = torch.cat([rows, hidden], dim=-1)
-            return mod[i][2] * self.linear(f"{block}.proj_out", joined, one)
-
-        return states + self.each(groups, output, out)
+        gates, wide, heads = [], [], Heads([], [], [])
+        for one in groups:
+            shift, scale, gate = self.vectors(f"{block}.norm.linear", one, 3)
+            x = normed(states[:, one.place]) * (1 + scale) + shift
+            gates.append(gate)
+            wide.append(gelu(self.linear(f"{block}.proj_mlp", x, one)))
+            self.project(f"{block}.attn", OTHERS, x, one, heads)
+        output, found = attention(heads, rotary, bias), []
+        for one, gate, hidden in zip(groups, gates, wide, strict=True):
+            joined = torch.cat([output[:, one.place], hidden], dim=-1)
+            added = gate * self.linear(f"{block}.proj_out", joined, one)
+            found.append(states[:, one.place] + added)
+        return torch.cat(found, dim=1)
 
     # -- pieces ------------------------------------------------------------------------------------
-
-    def each(self, groups: Sequence[Group], x: Tensor, work: Any) -> Tensor:
-        """`work(rows, group, number)` on every group's rows of x [b, l, ...], laid in a row."""
-        return torch.cat([work(x[:, one.place], one, i) for i, one in enumerate(groups)], dim=1)
 
     def linear(self, name: str, x: Tensor, group: Group) -> Tensor:
         """W x + bias + (alpha / r) B A x of the group's adapters."""
@@ -198,14 +184,15 @@ class Reference:
         """A layer of SiLU(time embedding) in `number` parts [b, 1, d]."""
         return self.linear(name, silu(group.embedding), group)[:, None].chunk(number, dim=-1)
 
-    def head(self, attn: str, layer: str, part: str, x: Tensor, group: Group) -> Tensor:
-        """Queries, keys or values [b, l, h, e]; the first two with a root mean square of 1."""
-        rows = self.linear(f"{attn}.{layer}", x, group)
-        rows = rows.unflatten(-1, (self.config.num_attention_heads, -1))
-        if part == "v":
-            return rows
-        norm = f"{attn}.norm_{'added_' if layer.startswith('add_') else ''}{part}.weight"
-        return rows / (rows.square().mean(-1, keepdim=True) + 1e-6).sqrt() * self.weights[norm]
+    def project(self, attn: str, layers: Layers, x: Tensor, group: Group, heads: Heads) -> None:
+        """Add a group's queries, keys and values [b, l, h, e] to the others'."""
+        for place, (layer, norm) in enumerate(layers):
+            rows = self.linear(f"{attn}.{layer}", x, group)
+            rows = rows.unflatten(-1, (self.config.num_attention_heads, -1))
+            if norm:  # Queries and keys get a root mean square of 1, then a weight by channel.
+                size = (rows.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+                rows = rows / size * self.weights[f"{attn}.{norm}.weight"]
+            heads[place].append(rows)
 
     def time(
         self, timestep: Tensor, guidance: Tensor | None, pooled: Tensor, adapters: Sequence[str]
@@ -255,11 +242,12 @@ def apart(places: Sequence[slice]) -> Tensor:
     return dense_bias(places, [0.0] * (len(places) - 2), [False] * (len(places) - 2), "main")
 
 
-def attention(heads: Mapping[str, Tensor], angles: Tensor, bias: Tensor) -> Tensor:
-    """softmax(q k / sqrt(e) + bias) v as [b, l, h e]."""
-    q, k = turned(heads["q"], angles), turned(heads["k"], angles)
+def attention(heads: Heads, angles: Tensor, bias: Tensor) -> Tensor:
+    """softmax(q k / sqrt(e) + bias) v of the whole sequence as [b, l, h e]."""
+    q, k, v = (torch.cat(one, dim=1) for one in heads)
+    q, k = turned(q, angles), turned(k, angles)
     scores = torch.einsum("bqhe,bkhe->bhqk", q, k) / math.sqrt(q.shape[-1]) + bias
-    return torch.einsum("bhqk,bkhe->bqhe", scores.softmax(-1), heads["v"]).flatten(2)
+    return torch.einsum("bhqk,bkhe->bqhe", scores.softmax(-1), v).flatten(2)
 
 
 def turned(x: Tensor, angles: Tensor) -> Tensor:

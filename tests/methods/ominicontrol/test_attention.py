@@ -25,10 +25,11 @@ LENGTHS = {TEXT: 3, IMAGE: 4, 0: 2, 1: 5}
 
 def make_heads(names: Sequence[int], dtype: torch.dtype = torch.float32) -> dict[int, Heads]:
     """Two samples, two heads of 8."""
-    return {
-        name: Heads(*(draw(2, LENGTHS[name], 2, 8, seed=9 * name + part).to(dtype) for part in range(3)))
-        for name in names
-    }  # fmt: skip
+    found = {}
+    for name in names:
+        size = (2, LENGTHS[name], 2, 8)
+        found[name] = Heads(*(draw(*size, seed=9 * name + part).to(dtype) for part in range(3)))
+    return found
 
 
 def table(strengths: Sequence[float], mode: str, scope: str) -> set[tuple[int, int]]:

@@ -60,8 +60,7 @@ CHANGES: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
         r"it adapts foo, which this transformer has not",
     ),
     "deeper model": (
-        lambda one: {key.replace("single_transformer_blocks.1", "single_transformer_blocks.37"): value
-                     for key, value in one.items()},
+        lambda one: {re.sub(r"(single_\w+)\.1\.", r"\1.37.", key): it for key, it in one.items()},
         r"single_transformer_blocks\.37\.\S+, which this transformer has not",
     ),
     "kohya keys": (

@@ -1,4 +1,4 @@
-"""Conditions around the stock call: what `use`, `attach` and `detach` change, and what they leave."""
+"""Conditions around the stock call: what `use`, `attach` and `detach` change and leave alone."""
 
 from __future__ import annotations
 
@@ -94,8 +94,11 @@ def test_the_stock_calls_other_arguments_mean_what_they_did(independent, executo
         assert isinstance(found, Transformer2DModelOutput)
         plain = transformer(**vars(inputs), return_dict=False)
         assert isinstance(plain, tuple) and torch.equal(plain[0], found.sample)
-        for more in ({"joint_attention_kwargs": {}}, {"joint_attention_kwargs": None},
-                     {"controlnet_block_samples": None, "controlnet_blocks_repeat": False}):  # fmt: skip
+        for more in (
+            {"joint_attention_kwargs": {}},
+            {"joint_attention_kwargs": None},
+            {"controlnet_block_samples": None, "controlnet_blocks_repeat": False},
+        ):
             assert torch.equal(transformer(**vars(inputs), **more).sample, found.sample)
         with pytest.raises(ConfigError, match="controlnet_block_samples cannot be used together"):
             transformer(**vars(inputs), controlnet_block_samples=[torch.zeros(1, 12, 16)])

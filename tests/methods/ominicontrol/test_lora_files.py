@@ -136,7 +136,7 @@ def test_a_file_without_metadata_has_alpha_equal_to_rank(parts, saved, tmp_path)
 
 
 def test_ranks_that_differ_without_metadata_all_have_scale_1(parts, saved, tmp_path):
-    control, path = saved
+    _, path = saved
     tensors = load_file(path)
     layer = "transformer.transformer_blocks.0.attn.to_q.lora_{}.weight"
     tensors[layer.format("A")] = torch.ones(5, 16)

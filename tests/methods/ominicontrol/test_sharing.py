@@ -1,4 +1,4 @@
-"""Other things on the same transformer: a user's adapters, a second pipeline, accelerate's hooks."""
+"""Others on the same transformer: a user's adapters, a second pipeline, accelerate's hooks."""
 
 from __future__ import annotations
 

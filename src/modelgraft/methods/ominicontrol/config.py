@@ -16,16 +16,6 @@ TASKS: tuple[Task, ...] = ("edges", "depth", "grey", "blur", "fill", "subject")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions:
-    """The model to graft onto."""
-
-    name: str = opt("tiny:flux", "A Flux pipeline: tiny:flux, a folder, or owner/name on the hub.")
-    text_length: int = opt(
-        512, "Tokens of a prompt that the text encoder may use.", min=1, max=512, advanced=True
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """One adapter for each task, trained on pictures with their conditions."""
 
@@ -139,8 +129,93 @@ class GenerateConfig:
             raise ConfigError("start", f"start {self.start} lies behind end {self.end}.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """How well pictures obey, beside pictures without the condition."""
+
+    adapter: str = opt("tiny:edges", "An adapter file, or a shipped one such as tiny:edges.")
+    data: Path | None = opt(
+        None, "Folder of pictures or JSONL of pairs; none is held-out scenes of the toy world."
+    )
+    samples: int = opt(64, "Pictures that are drawn and measured.", min=2)
+    strength: float = opt(1.0, "How much the condition counts.", min=0)
+    model: str = opt("tiny:flux", "A Flux pipeline: tiny:flux, a folder, or owner/name on the hub.")
+    size: int = opt(512, "Side of the output in pixels; the toy world has 32.", min=4, unit="px")
+    steps: int | None = opt(None, "Sampling steps; none is the adapter's, or 28.", min=1)
+    guidance: float | None = opt(
+        None, "Embedded guidance, or true guidance for a model without it; none is the model's."
+    )
+    executor: Literal["auto", "branch", "cached"] = opt(
+        "auto", "Cached runs a condition once; branch at every step, as joint adapters need."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairsConfig:
+    """Pairs of one subject in two scenes, drawn as one picture and judged."""
+
+    items: Path | None = opt(
+        None, "JSONL of objects with their scenes; none is toys of the embedded world."
+    )
+    toys: int = opt(20, "Toys, where no items are given; nine prompts each.", min=1)
+    model: str = opt("tiny:flux", "A Flux pipeline: tiny:flux, a folder, or owner/name on the hub.")
+    height: int = opt(528, "Height of the picture, which is twice as wide.", min=8, unit="px")
+    steps: int = opt(28, "Sampling steps.", min=1)
+    guidance: float = opt(3.5, "Embedded or true guidance, as the model has it.")
+    seeds: int = opt(5, "Pictures of every prompt.", min=1)
+    looks: int = opt(1, "How often each pair is judged; it must pass each time.", min=1)
+    threshold: float = opt(5.0, "Points that all three scores must reach.", min=0, max=5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostConfig:
+    """Operations and cache of conditions, from the model's sizes alone."""
+
+    model: str = opt("tiny:flux", "A Flux pipeline: tiny:flux, a folder, or owner/name on the hub.")
+    size: int = opt(512, "Side of the output in pixels.", min=4, unit="px")
+    condition_size: int | None = opt(
+        None, "Side of each condition in pixels; none is the output's.", min=4, unit="px"
+    )
+    text_length: int = opt(512, "Tokens of the prompt.", min=1)
+    steps: int = opt(28, "Sampling steps.", min=1)
+    conditions: tuple[int, ...] = opt((0, 1, 2, 4), "Numbers of conditions.", min=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """TinyFlux, the embedded image model, on the toy world."""
+
+    stage: Literal["easy", "full"] = opt(
+        "full", "Toys without marks, plain, striped, dotted or halved; or all there are."
+    )
+    diptychs: float = opt(0.4, "Share of the samples that show two scenes.", min=0, max=1)
+    steps: int = opt(4000, "Optimiser steps.", min=1)
+    start: Path | None = opt(None, "Folder of a pipeline to go on from; none is random weights.")
+    optim: OptimConfig = opt(
+        OptimConfig(lr=1.5e-3, schedule="cosine", warmup=0.02, batch=32, micro_batch=32,
+                    betas=(0.9, 0.99)),
+        "How the model is optimised.",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgesConfig:
+    """The networks that read toy scenes, on renders of the toy world."""
+
+    steps: int = opt(4000, "Optimiser steps of each.", min=1)
+    optim: OptimConfig = opt(
+        OptimConfig(lr=2e-3, schedule="cosine", warmup=0.02, batch=64, micro_batch=64),
+        "How they are optimised.",
+    )
+
+
 PRESETS = {
-    "tiny": {"train": {"size": 32}},
+    "tiny": {
+        "train": {"size": 32},
+        "evaluate": {"size": 32},
+        "pairs": {"height": 32, "steps": 16, "guidance": 2.5, "seeds": 1},
+        "cost": {"size": 32, "text_length": 24, "steps": 16},
+    },
     "paper": {
         "model": "black-forest-labs/FLUX.1-dev",
         "train": {

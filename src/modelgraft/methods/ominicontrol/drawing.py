@@ -69,24 +69,31 @@ def draw(config: GenerateConfig, run: Run) -> Result:
 
 def sampling_of(control: OminiControl, config: GenerateConfig, height: int, width: int) -> Sampling:
     """How to draw: what the options say, then the adapters, then the model."""
-    small = is_small(control.pipe)
-    infos = list(control.infos.values())
-    steps = config.steps or next((one.steps for one in infos if one.steps), None)
-    guidance = config.guidance
-    if guidance is None:
-        guidance = next((one.guidance for one in infos if one.guidance is not None), None)
-    if guidance is None:
-        guidance = GUIDANCE if is_distilled(control.pipe) else SMALL_GUIDANCE if small else 1.0
+    steps, guidance = steps_and_guidance(control, config.steps, config.guidance)
     return Sampling(
         height=height,
         width=width,
-        steps=steps or (SMALL_STEPS if small else STEPS),
+        steps=steps,
         guidance=guidance,
         negative=config.negative,
         image_guidance=config.image_guidance,
         executor=config.executor,
         scope=config.scope,
     )
+
+
+def steps_and_guidance(
+    control: OminiControl, steps: int | None, guidance: float | None
+) -> tuple[int, float]:
+    """Steps and guidance: as given, or what the adapters were published with, or the model's."""
+    small = is_small(control.pipe)
+    infos = list(control.infos.values())
+    steps = steps or next((one.steps for one in infos if one.steps), None)
+    if guidance is None:
+        guidance = next((one.guidance for one in infos if one.guidance is not None), None)
+    if guidance is None:
+        guidance = GUIDANCE if is_distilled(control.pipe) else SMALL_GUIDANCE if small else 1.0
+    return steps or (SMALL_STEPS if small else STEPS), guidance
 
 
 def _draw(
