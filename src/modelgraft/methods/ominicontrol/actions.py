@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from modelgraft.core.attempts import RunRecord
+from modelgraft.core.nested import nested_run
 from modelgraft.core.results import Number, Result, format_value
 from modelgraft.core.runs import Run
 from modelgraft.diffusion.load import load_flux, load_flux_skeleton
@@ -33,7 +35,7 @@ from modelgraft.methods.ominicontrol.pairs.prompts.toys import toy_items
 from modelgraft.tiny.flux import build_pipeline, save_pipeline
 from modelgraft.tiny.oracles import load_judges
 from modelgraft.tiny.recipes.flux import FluxRecipe, train_flux
-from modelgraft.tiny.recipes.oracles import TRAINERS, attribute_numbers
+from modelgraft.tiny.recipes.oracles import TRAINERS, Trainer, attribute_numbers
 
 
 def train(config: TrainConfig, run: Run) -> Result:
@@ -96,10 +98,7 @@ def cost(config: CostConfig, run: Run) -> Result:
 
 def pretrain(config: PretrainConfig, run: Run) -> Result:
     """Train TinyFlux, and save it in float16."""
-    torch.manual_seed(run.seed)
-    pipe: Any = build_pipeline()
-    if config.start is not None:
-        pipe = load_flux(config.start, device=run.settings.device, dtype="float32").pipe
+    pipe = _base(config, run)
     recipe = FluxRecipe(steps=config.steps, stage=config.stage, diptychs=config.diptychs)
     ema = train_flux(pipe, recipe, config.optim, run)
     with ema.applied():
@@ -107,16 +106,28 @@ def pretrain(config: PretrainConfig, run: Run) -> Result:
     return Result((Number("samples seen", config.steps * config.optim.batch),))
 
 
+def _base(config: PretrainConfig, run: Run) -> Any:
+    if config.start is not None:
+        return load_flux(config.start, device=run.settings.device, dtype="float32").pipe
+    torch.manual_seed(run.seed)
+    return build_pipeline()
+
+
 def judges(config: JudgesConfig, run: Run) -> Result:
-    """Train the judges of toy scenes, and say how often each is right."""
-    folder = run.folder / "artefacts" / "judges"
-    folder.mkdir(exist_ok=True)
-    numbers = []
+    """Train the judges of toy scenes, and say how often the one of attributes is right."""
+    (run.artefacts / "judges").mkdir(exist_ok=True)
+    numbers: list[Number] = []
     for name, trainer in TRAINERS.items():
-        net: Any = trainer(run, config.optim, config.steps)
-        halves = {key: one.half() if one.is_floating_point() else one
-                  for key, one in net.state_dict().items()}  # fmt: skip
-        save_file(halves, folder / f"{name}.safetensors")
-        if name == "attributes":
-            numbers = attribute_numbers(net, seed=run.seed)
+        record = RunRecord(method="ominicontrol", action=name, config={"steps": config.steps})
+
+        def work(own: Run, name: str = name, trainer: Trainer = trainer) -> Result:
+            net: Any = trainer(own, config.optim, config.steps)
+            halves = {key: one.half() if one.is_floating_point() else one
+                      for key, one in net.state_dict().items()}  # fmt: skip
+            save_file(halves, run.artefacts / "judges" / f"{name}.safetensors")
+            found = attribute_numbers(net, seed=own.seed) if name == "attributes" else []
+            return Result(tuple(found))
+
+        result, _ = nested_run(run, run.folder / "nets" / name, run.settings, record, work)
+        numbers += result.numbers
     return Result(tuple(numbers))
