@@ -147,12 +147,13 @@ def test_auto_caches_where_all_adapters_allow_it(control, independent, pipe):
 
 
 @pytest.mark.xfail(reason="one joint adapter makes all conditions joint")
+@pytest.mark.parametrize("strength", [1.0, 0.0])
 @torch.no_grad()
-def test_an_independent_condition_stays_so_beside_a_joint_one(pipe):
+def test_an_independent_condition_stays_so_beside_a_joint_one(pipe, strength):
     control = OminiControl(pipe)
     attach(control, "edges", mode="joint", seed=1)
     attach(control, "subject", mode="independent", seed=2)
-    conditions = [condition("edges"), condition("subject", seed=31)]
+    conditions = [condition("edges", strength=strength), condition("subject", seed=31)]
     expected = reference_of(pipe.transformer).velocity(
         make_inputs(batch=2), [control.tokens(one) for one in conditions], joint=[True, False]
     )

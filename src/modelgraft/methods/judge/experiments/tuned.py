@@ -369,7 +369,8 @@ TUNING = Experiment(
     "An adapter on the top 8 of 30 blocks, trained on 2,000 made pairs in both orders, makes a "
     "small chat model right in at least 80 % of held-out pairs, 30 points above its own verdict "
     "and above the likelihood where that misleads, and turn with the order in at most 15 %; a "
-    "probe from 100 pairs is right in at least 85 % of plain ones.",
+    "probe from 100 pairs is right in at least 85 % of plain ones, 30 points above that verdict, "
+    "and turns with the order in at most 30 %.",
     "Tuned judges of 7 billion weights come near GPT-4 on their own data; on JudgeBench fine-tuned "
     "reward models reach 59 to 64 %.",
     _run,
