@@ -224,7 +224,8 @@ def test_every_entry_of_the_real_table_is_complete() -> None:
         if asset.source.startswith("wheel:"):
             assert asset.wheel and asset.files and asset.builder
             assert asset.wheel.path.startswith(asset.requirement.split("==")[0].replace("-", "_"))
-    assert {asset.name for asset in store.assets().values()} >= {"smollm", "chat-base", "chat-sft", "flux"}
+    names = {asset.name for asset in store.assets().values()}
+    assert names >= {"smollm", "chat-base", "chat-sft", "flux"}
 
 
 # -- several processes, kills, full disks ----------------------------------------------------------

@@ -7,6 +7,7 @@ an adapter as JSON under a name of its own.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from modelgraft.core.files import write_atomic
 
 METADATA: Final = "lora_adapter_metadata"
 PREFIX: Final = "transformer."
+_SCALING: Final = ("r", "rank_pattern", "alpha_pattern", "use_rslora")
 _DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
 
 
@@ -37,6 +39,8 @@ class LoraFile:
     """None where the file does not say; then it is taken to be the rank."""
     header: dict[str, Any] = field(default_factory=dict)
     """Our own JSON of the header; empty for others' files."""
+    scaling: dict[str, Any] = field(default_factory=dict)
+    """What else of peft's configuration decides scales: patterns, and rank-stabilised scaling."""
 
     @property
     def rank(self) -> int:
@@ -58,7 +62,15 @@ def write_lora(
     named = {f"{PREFIX}{key}": _plain(value) for key, value in config.items()}
     metadata = {"format": "pt", METADATA: json.dumps(named, sort_keys=True)}
     metadata |= {name: json.dumps(value, sort_keys=True) for name, value in header.items()}
-    write_atomic(path, save(tensors, metadata=metadata))
+    write_atomic(path, _in_order(save(tensors, metadata=metadata)))
+
+
+def _in_order(data: bytes) -> bytes:
+    """The same safetensors file with its header sorted, so that equal adapters are equal bytes."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    text = json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return data[:8] + text.ljust(size) + data[8 + size :]
 
 
 def _plain(value: Any) -> Any:
@@ -111,11 +123,21 @@ def _sorted_by_module(
         missing = sorted(down.keys() ^ up.keys())
         raise InputError(f"{path}: {missing[0]} has only one of its two matrices.")
     for name in down:
+        if down[name].dim() != 2 or up[name].dim() != 2 or not len(down[name]):
+            raise InputError(f"{path}: what {name} has are no matrices of a LoRA.")
+        if len(down[name]) != up[name].shape[1]:
+            raise InputError(
+                f"{path}: the two matrices of {name} have ranks {len(down[name])} and "
+                f"{up[name].shape[1]}; they do not belong together."
+            )
         if not (torch.isfinite(down[name]).all() and torch.isfinite(up[name]).all()):
             raise InputError(f"{path}: the matrices of {name} are not finite.")
     config = _json(path, metadata, METADATA)
     alpha = config.get(f"{PREFIX}lora_alpha", config.get("lora_alpha"))
-    return LoraFile(down, up, alpha, _json(path, metadata, header))
+    if alpha is not None and not (isinstance(alpha, int | float) and math.isfinite(alpha)):
+        raise InputError(f"{path}: the header says lora_alpha {alpha!r}; a number is needed.")
+    scaling = {key: config[f"{PREFIX}{key}"] for key in _SCALING if config.get(f"{PREFIX}{key}")}
+    return LoraFile(down, up, alpha, _json(path, metadata, header), scaling)
 
 
 def _json(path: Path, metadata: Mapping[str, str], name: str) -> dict[str, Any]:

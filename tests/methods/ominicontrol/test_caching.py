@@ -187,9 +187,7 @@ TIME = ("timestep_embedder.linear_1", "text_embedder.linear_2")
 @pytest.mark.parametrize(
     "executor",
     [
-        pytest.param("branch", marks=pytest.mark.xfail(
-            reason="an active style acts on some layers of the main branches, not on all"
-        )),
+        "branch",
         "cached",
     ],
 )  # fmt: skip
@@ -211,7 +209,6 @@ def test_a_style_acts_on_text_and_image_and_the_adapters_on_their_condition(
     assert distance(found, expected) < CLOSE
 
 
-@pytest.mark.xfail(reason="layers into which the style is merged skip the condition's adapter")
 @pytest.mark.filterwarnings("ignore:Already found a `peft_config`")
 @torch.no_grad()
 def test_a_style_that_is_fused_into_the_weights_leaves_the_adapters_in_work(pipe):
@@ -248,10 +245,7 @@ def test_a_failed_pass_leaves_the_next_one_right(independent):
         assert torch.equal(stock(independent.transformer, inputs), found)
 
 
-UNCHECKED = pytest.mark.xfail(reason="only the cached executor looks at the processors")
-
-
-@pytest.mark.parametrize("executor", [pytest.param("branch", marks=UNCHECKED), "cached"])
+@pytest.mark.parametrize("executor", ["branch", "cached"])
 def test_an_ip_adapter_is_refused_by_name(pipe, executor):
     control = with_adapters(pipe, "independent")
     attn = pipe.transformer.transformer_blocks[1].attn
@@ -263,7 +257,7 @@ def test_an_ip_adapter_is_refused_by_name(pipe, executor):
             pass
 
 
-@pytest.mark.parametrize("executor", [pytest.param("branch", marks=UNCHECKED), "cached"])
+@pytest.mark.parametrize("executor", ["branch", "cached"])
 def test_fused_projections_are_refused_with_the_way_back(pipe, executor):
     control = with_adapters(pipe, "independent")
     pipe.transformer.fuse_qkv_projections()

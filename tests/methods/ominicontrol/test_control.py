@@ -73,7 +73,6 @@ def test_detaching_gives_back_the_very_weights_names_and_classes(pipe, tmp_path)
     control.detach()
 
 
-@pytest.mark.xfail(reason="attaching seeds torch's own generator")
 def test_attaching_leaves_the_random_numbers_of_the_caller_alone(pipe):
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -106,7 +105,6 @@ def test_the_stock_calls_other_arguments_mean_what_they_did(independent, executo
             transformer(**vars(inputs), joint_attention_kwargs={"scale": 0.5})
 
 
-@pytest.mark.xfail(reason="the replaced forward takes keywords only")
 @pytest.mark.parametrize("executor", EXECUTORS)
 @torch.no_grad()
 def test_arguments_may_be_given_by_place(independent, executor):
@@ -121,7 +119,6 @@ def test_arguments_may_be_given_by_place(independent, executor):
     )
 
 
-@pytest.mark.xfail(reason="places are taken as [l, 3]")
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_places_with_an_axis_of_samples_are_taken_as_by_the_stock_pass(independent, executor):
     inputs = make_inputs(batch=2)
@@ -146,7 +143,6 @@ def test_auto_caches_where_all_adapters_allow_it(control, independent, pipe):
     assert distance(joint, expected) < CLOSE
 
 
-@pytest.mark.xfail(reason="one joint adapter makes all conditions joint")
 @pytest.mark.parametrize("strength", [1.0, 0.0])
 @torch.no_grad()
 def test_an_independent_condition_stays_so_beside_a_joint_one(pipe, strength):
@@ -208,10 +204,8 @@ def test_a_condition_counts_from_its_start_to_its_end_of_the_steps(independent, 
 NESTS = [
     ("branch", "branch"),
     ("cached", "branch"),
-    pytest.param("branch", "cached", marks=pytest.mark.xfail(
-        reason="the cache calls the outer branches for the stock pass")),
-    pytest.param("cached", "cached", marks=pytest.mark.xfail(
-        reason="the outer processors are taken for another tool's")),
+    ("branch", "cached"),
+    ("cached", "cached"),
 ]  # fmt: skip
 
 

@@ -99,18 +99,15 @@ def test_any_choice_of_modules_is_the_dense_oracle(pipe, modules):
     assert distance(found, oracle.velocity(inputs, tokens)) < 1e-5
 
 
-IGNORED = pytest.mark.xfail(reason="only layers of the text are refused")
-
-
 @pytest.mark.parametrize(
     ("modules", "layer"),
     [
         (r".*add_k_proj", r"transformer_blocks\.0\.attn\.add_k_proj"),
         (r".*ff_context.*|x_embedder", r"transformer_blocks\.0\.ff_context\.net\.0\.proj"),
         (r"context_embedder", "context_embedder"),
-        pytest.param(r"norm_out\.linear", "norm_out", marks=IGNORED),
-        pytest.param("proj_out", "proj_out", marks=IGNORED),
-        pytest.param(r"time_text_embed.*|x_embedder", "time_text_embed", marks=IGNORED),
+        pytest.param(r"norm_out\.linear", "norm_out"),
+        pytest.param("proj_out", "proj_out"),
+        pytest.param(r"time_text_embed.*|x_embedder", "time_text_embed"),
     ],
 )  # fmt: skip
 def test_layers_in_which_a_condition_has_no_rows_are_no_place_for_an_adapter(pipe, modules, layer):

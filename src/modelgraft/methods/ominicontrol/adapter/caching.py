@@ -30,6 +30,7 @@ from modelgraft.methods.ominicontrol.method.attention import (
 from modelgraft.methods.ominicontrol.method.branches import (
     ConditionTokens,
     FluxInputs,
+    for_batch,
     turned,
 )
 
@@ -112,7 +113,7 @@ def _split(
 def check_processors(transformer: Any) -> None:
     """Raise `UnsupportedModel` when another attention processor or fused layers are in place."""
     for name, one in transformer.attn_processors.items():
-        if type(one) is not FluxAttnProcessor:
+        if type(one) not in (FluxAttnProcessor, _Processor):
             raise UnsupportedModel(
                 f"{name} is a {type(one).__name__}; conditions need the stock processor.\n"
                 "  Unload the IP-adapter or restore it with transformer.set_attn_processor."
@@ -129,14 +130,19 @@ def only_adapter(transformer: nn.Module, name: str) -> Generator[None]:
     """Only the adapter `name` acts inside the block; what was on before is on again after it."""
     layers = [one for one in transformer.modules() if isinstance(one, BaseTunerLayer)]
     before = [(one, list(one.active_adapters), one.disable_adapters) for one in layers]
+    # A layer into which a style was merged would pass its other adapters over.
+    merged = [one.merged_adapters for one in layers]
     trained = [one for one in transformer.parameters() if one.requires_grad]
     try:
         for one in layers:
             one.enable_adapters(True)
+            one.merged_adapters = []
             one.set_adapter([name] if name in getattr(one, "lora_A", ()) else [])
         yield
     finally:
         restore_adapters(before)
+        for one, names in zip(layers, merged, strict=True):
+            one.merged_adapters = names
         transformer.requires_grad_(False)
         for one in trained:
             one.requires_grad_(True)
@@ -210,14 +216,12 @@ class CachedForward:
         try:
             with only_adapter(self.transformer, condition.adapter):
                 self.forward(
-                    hidden_states=condition.tokens.to(inputs.hidden_states.dtype).expand(
-                        batch, -1, -1
-                    ),
+                    hidden_states=for_batch(condition.tokens, batch).to(inputs.hidden_states.dtype),
                     encoder_hidden_states=empty,
                     pooled_projections=inputs.pooled_projections,
                     timestep=torch.zeros_like(inputs.timestep),
                     img_ids=condition.ids,
-                    txt_ids=inputs.txt_ids[:0],
+                    txt_ids=inputs.txt_ids.reshape(-1, inputs.txt_ids.shape[-1])[:0],
                     guidance=None if inputs.guidance is None else torch.ones_like(inputs.guidance),
                     return_dict=False,
                 )

@@ -66,9 +66,20 @@ class Condition:
     """The tokens that are used are those of the output, which are not drawn again (filling)."""
 
     def __post_init__(self) -> None:
-        if math.isnan(self.strength) or self.strength < 0:
+        if not 0 <= self.strength < math.inf:
             raise ConfigError(
                 "strength", f"strength {self.strength}: 0 removes a condition, 1 is as trained."
+            )
+        if self.scale is not None and not 0 < self.scale < math.inf:
+            raise ConfigError(
+                "scale", f"scale {self.scale}: target size over condition size, above 0."
+            )
+        if self.delta is not None and not all(math.isfinite(one) for one in self.delta):
+            raise ConfigError("delta", f"delta {self.delta}: finite numbers of tokens are needed.")
+        if self.picture.dim() not in (3, 4) or self.picture.shape[-3] != 3:
+            raise InputError(
+                f"A condition of shape {tuple(self.picture.shape)}: [3, H, W] or [b, 3, H, W] is "
+                "needed, in RGB from 0 to 1."
             )
         if not 0 <= self.start <= self.end <= 1:
             raise ConfigError(
@@ -182,7 +193,9 @@ class OminiControl:
             yield
         fresh = [one for one in self.transformer.parameters() if one.requires_grad]
         layers = [one for one in self.transformer.modules() if isinstance(one, BaseTunerLayer)]
-        restore_adapters([(one, *before.get(one, ([], False))) for one in layers])
+        # A layer without adapters before says what the others say, so that the user's stay on.
+        active = next((state[0] for state in before.values()), [])
+        restore_adapters([(one, *before.get(one, (active, False))) for one in layers])
         self.transformer.requires_grad_(False)
         for one in (*trained, *fresh):
             one.requires_grad_(True)
@@ -210,12 +223,17 @@ class OminiControl:
             ids=ids.to(tokens.device),
             adapter=condition.adapter,
             strength=condition.strength,
+            mode=info.mode,
         )
 
     def _info(self, name: str) -> AdapterInfo:
         if name not in self.infos:
             known = ", ".join(self.infos) or "none"
             raise ConfigError("adapter", f"adapter {name!r} is not loaded; loaded are: {known}.")
+        if name not in getattr(self.transformer, "peft_config", {}):
+            raise ConfigError(
+                "adapter", f"adapter {name!r} was taken off the pipeline; load it again."
+            )
         return self.infos[name]
 
     @contextlib.contextmanager
@@ -236,18 +254,22 @@ class OminiControl:
         """
         chosen = self._executor(conditions, executor)
         work = _Work(self, conditions, chosen, scope, blocks, image_guidance)
-        stock = self.transformer.forward
-        had_own = "forward" in vars(self.transformer)
+        # Offloading replaces `forward` by its own, which calls the old one.
+        place = "_old_forward" if hasattr(self.transformer, "_hf_hook") else "forward"
+        before = getattr(self.transformer, place)
+        outer = getattr(before, "__self__", None)
+        stock = outer.stock if isinstance(outer, _Work) else before
+        had_own = place in vars(self.transformer)
         with contextlib.ExitStack() as stack:
             work.open(stack, stock)
-            self.transformer.forward = work.forward
+            setattr(self.transformer, place, work.forward)
             try:
                 yield
             finally:
                 if had_own:
-                    self.transformer.forward = stock
+                    setattr(self.transformer, place, before)
                 else:
-                    del self.transformer.forward
+                    delattr(self.transformer, place)
 
     def _executor(self, conditions: Sequence[Condition], executor: Executor) -> Executor:
         joint = [one.adapter for one in conditions if self._info(one.adapter).mode == "joint"]
@@ -282,6 +304,8 @@ class _Work:
 
     def open(self, stack: contextlib.ExitStack, stock: Callable[..., Any]) -> None:
         """Encode the conditions and, for image guidance, black pictures in their place."""
+        check_processors(self._control.transformer)
+        self.stock = stock
         sets = [self._conditions]
         if self._image_guidance != 1:
             sets.append([black(one) for one in self._conditions])
@@ -299,9 +323,7 @@ class _Work:
         ]
 
     def _branch(self, tokens: Sequence[ConditionTokens]) -> Callable[..., Tensor]:
-        wirings = {self._control.infos[one.adapter].mode for one in tokens}
-        mode = "joint" if "joint" in wirings else "independent"
-        wiring = Wiring(mode=mode, scope=self._scope, blocks=self._blocks)
+        wiring = Wiring(scope=self._scope, blocks=self._blocks)
 
         def velocity(inputs: FluxInputs, strengths: Sequence[float]) -> Tensor:
             now = [with_strength(one, by) for one, by in zip(tokens, strengths, strict=True)]
@@ -309,8 +331,9 @@ class _Work:
 
         return velocity
 
-    def forward(self, **kwargs: Any) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The stock signature; what comes back is the guided velocity."""
+        kwargs |= dict(zip(FluxInputs.__dataclass_fields__, args, strict=False))
         return_dict = kwargs.pop("return_dict", True)
         names = FluxInputs.__dataclass_fields__
         inputs = FluxInputs(**{key: value for key, value in kwargs.items() if key in names})
@@ -352,9 +375,22 @@ class _Known:
     """Which of the output's tokens [n]."""
     clean: Tensor
     """What they are [b or 1, known, c]."""
+    ids: Tensor
+    """Where they stand [known, 3]."""
+    grid: tuple[int, int]
 
     def without(self, inputs: FluxInputs) -> FluxInputs:
-        """The same step over the other tokens alone."""
+        """The same step over the other tokens alone; `InputError` for an output of another grid."""
+        is_same = len(self.places) == len(inputs.img_ids) and torch.equal(
+            self.ids, inputs.img_ids[self.places].to(self.ids)
+        )
+        if not is_same:
+            height, width = self.grid
+            raise InputError(
+                f"The condition that integrates has {height} x {width} tokens, and its places are "
+                "not those of the output.\n  Draw a picture of the condition's own size: "
+                f"{height} tokens high, {width} wide."
+            )
         return replace(
             inputs,
             hidden_states=inputs.hidden_states[:, ~self.places],
@@ -381,7 +417,10 @@ def _known(conditions: Sequence[Condition], tokens: Sequence[ConditionTokens]) -
         raise ConfigError(
             "integrates", "one condition alone can stand for tokens, and `kept` says for which."
         )
-    return _Known(condition.kept.bool().flatten(), own.tokens)
+    if condition.kept.all():
+        raise ConfigError("kept", "kept leaves no token to draw.")
+    grid = (condition.kept.shape[0], condition.kept.shape[1])
+    return _Known(condition.kept.bool().flatten(), own.tokens, own.ids, grid)
 
 
 def black(condition: Condition) -> Condition:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any, Final
@@ -40,13 +41,15 @@ def info_of(source: str, header: dict[str, Any]) -> AdapterInfo:
     """What an adapter's own header says; raises `InputError` when it says something else."""
     names = AdapterInfo.__dataclass_fields__
     known: dict[str, Any] = {key: value for key, value in header.items() if key in names}
-    known["delta"] = tuple(known.get("delta", (0.0, 0.0)))
     try:
+        known["delta"] = tuple(known.get("delta", (0.0, 0.0)))
         found = AdapterInfo(**known)
         numbers = [*found.delta, found.scale]
         if found.mode not in ("joint", "independent") or len(found.delta) not in (2, 3):
             raise ValueError(f"mode {found.mode!r} with delta {found.delta}")
-        if not all(isinstance(one, int | float) for one in numbers) or found.scale <= 0:
+        if not all(isinstance(one, int | float) and math.isfinite(one) for one in numbers):
+            raise ValueError(f"delta {found.delta} with scale {found.scale}")
+        if found.scale <= 0:
             raise ValueError(f"delta {found.delta} with scale {found.scale}")
     except (TypeError, ValueError) as error:
         raise InputError(

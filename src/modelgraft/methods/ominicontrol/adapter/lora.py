@@ -22,16 +22,17 @@ PRESETS: Final = {
     "qkv": rf"({_DOUBLE}|{_SINGLE})\.attn\.to_[qkv]",
     "qk": rf"({_DOUBLE}|{_SINGLE})\.attn\.to_[qk]",
 }
-_TEXT_ONLY = re.compile(
+# Layers that no condition passes through alone: the text's own, the times', and the head.
+_NEVER = re.compile(
     r"context_embedder|.*\.(norm1_context|add_[qkv]_proj|to_add_out|ff_context)(\..*)?"
+    r"|time_text_embed\..*|norm_out\.linear|proj_out"
 )
 
 
 def target_modules(transformer: nn.Module, modules: str) -> list[str]:
     """The linear layers that `modules`, a preset or a regular expression of whole names, means.
 
-    Raises `ConfigError` when there are none, or when one acts on text alone, which no condition
-    passes through.
+    Raises `ConfigError` when there are none, or when no condition passes through one alone.
     """
     try:
         pattern = re.compile(PRESETS.get(modules, modules))
@@ -44,10 +45,10 @@ def target_modules(transformer: nn.Module, modules: str) -> list[str]:
             f"modules {modules!r}: no linear layer of the transformer has such a name.\n"
             f"  Use {', '.join(PRESETS)}, or a regular expression such as '{PRESETS['qkv']}'.",
         )
-    wrong = [name for name in names if _TEXT_ONLY.fullmatch(name)]
+    wrong = [name for name in names if _NEVER.fullmatch(name)]
     if wrong:
         raise ConfigError(
-            "modules", f"modules {modules!r}: {wrong[0]} acts on the text, never on a condition."
+            "modules", f"modules {modules!r}: {wrong[0]} never acts on a condition's tokens alone."
         )
     return names
 
@@ -68,12 +69,15 @@ def add_lora(
     """
     peft = need("peft", extra="hf")
     names = target_modules(transformer, modules)
+    if rank < 1:
+        raise ConfigError("rank", f"rank {rank}: an adapter has a rank from 1 up.")
     config = peft.LoraConfig(
         r=rank, lora_alpha=alpha, init_lora_weights="gaussian", target_modules=names
     )
-    torch.manual_seed(seed)
     transformer.requires_grad_(False)
-    transformer.add_adapter(config, adapter_name=name)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        transformer.add_adapter(config, adapter_name=name)
     for _, one in lora_parameters(transformer, name):
         one.data = one.data.float()
         one.requires_grad_(True)
@@ -111,18 +115,7 @@ def load_lora(transformer: Any, name: str, file: LoraFile, *, source: str) -> No
                 f"{source}: it adapts {module} of size {theirs[0]} x {theirs[1]}, and this "
                 f"transformer's has {ours[0]} x {ours[1]}; it was made for another base model."
             )
-    alpha = file.rank if file.alpha is None else file.alpha
-    config = peft.LoraConfig(
-        r=file.rank,
-        lora_alpha=alpha,
-        target_modules=list(file.down),
-        rank_pattern={one: len(down) for one, down in file.down.items() if len(down) != file.rank},
-        alpha_pattern={
-            one: alpha * len(down) / file.rank
-            for one, down in file.down.items()
-            if len(down) != file.rank
-        },
-    )
+    config = peft.LoraConfig(target_modules=list(file.down), **_scales(file))
     transformer.add_adapter(config, adapter_name=name)
     matrices = {one: (file.down[one], file.up[one]) for one in file.down}
     for module, one in transformer.named_modules():
@@ -132,6 +125,21 @@ def load_lora(transformer: Any, name: str, file: LoraFile, *, source: str) -> No
                 for layer, matrix in ((one.lora_A[name], down), (one.lora_B[name], up)):
                     layer.weight.data = matrix.float().to(layer.weight.device)
                     layer.weight.requires_grad_(False)
+
+
+def _scales(file: LoraFile) -> dict[str, Any]:
+    """Ranks and alphas for peft: as the file's header says, or every layer's scale being 1."""
+    alpha = file.rank if file.alpha is None else file.alpha
+    if file.scaling:
+        return {"r": file.rank, "lora_alpha": alpha, **file.scaling}
+    ranks = {one: len(down) for one, down in file.down.items() if len(down) != file.rank}
+    alphas = {one: alpha * rank / file.rank for one, rank in ranks.items()}
+    return {
+        "r": file.rank,
+        "lora_alpha": alpha,
+        "rank_pattern": ranks,
+        "alpha_pattern": alphas,
+    }
 
 
 def lora_parameters(transformer: nn.Module, name: str) -> list[tuple[str, nn.Parameter]]:

@@ -37,14 +37,14 @@ class Sight(NamedTuple):
     keys: tuple[tuple[int, float], ...]
 
 
-def sights(strengths: Sequence[float], *, mode: Mode, scope: Scope) -> list[Sight]:
+def sights(strengths: Sequence[float], *, mode: Mode | Sequence[Mode], scope: Scope) -> list[Sight]:
     """Who sees whom with conditions of these strengths (section 3.2; gamma of equations 5 and 6).
 
     Text and image see everything, a condition itself alone: no other condition, and text and image
-    only in the joint mode. A strength adds its logarithm to the scores between its condition and
-    text and image (`main`, the official code of April 2025), or the image alone (`image`, the
-    paper). A strength of 0 removes the keys, so in scope `main` nothing of a condition is left; in
-    scope `image` it still reaches the image through the text.
+    only in the joint mode; `mode` is one for all, or one each. A strength adds its logarithm to the
+    scores between its condition and text and image (`main`, the official code of April 2025), or
+    the image alone (`image`, the paper). A strength of 0 removes the keys, so in scope `main`
+    nothing of a condition is left; in scope `image` it still reaches the image through the text.
     """
     text = [(TEXT, 0.0), (IMAGE, 0.0)]
     image = list(text)
@@ -58,9 +58,10 @@ def sights(strengths: Sequence[float], *, mode: Mode, scope: Scope) -> list[Sigh
         found = [Sight((TEXT, IMAGE), tuple(text))]
     else:
         found = [Sight((TEXT,), tuple(text)), Sight((IMAGE,), tuple(image))]
+    modes = [mode] * len(strengths) if isinstance(mode, str) else mode
     for place, strength in enumerate(strengths):
         keys = [(place, 0.0)]
-        if mode == "joint":
+        if modes[place] == "joint":
             seen = {TEXT: strength if scope == "main" else 1.0, IMAGE: strength}
             keys = [(one, math.log(by)) for one, by in seen.items() if by > 0] + keys
         found.append(Sight((place,), tuple(keys)))

@@ -6,15 +6,18 @@ Letters: b batch, l tokens of a branch, d width, h heads, e head size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from diffusers.models.embeddings import apply_rotary_emb
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from modelgraft.core.errors import InputError
 from modelgraft.methods.ominicontrol.method.attention import (
     IMAGE,
     TEXT,
@@ -61,6 +64,8 @@ class ConditionTokens:
     adapter: str
     """Name of the LoRA that acts on these tokens alone."""
     strength: float = 1.0
+    mode: Mode | None = None
+    """Whether it sees text and image; None is what the wiring says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +76,6 @@ class Wiring:
     scope: Scope = "main"
     blocks: range | None = None
     """Blocks, counted through both kinds, in which conditions are seen; None is all."""
-    main_adapter: str | None = None
-    """A LoRA on text and image, such as a style."""
 
 
 @dataclass
@@ -111,7 +114,7 @@ def branch_velocity(
     wiring = wiring or Wiring()
     kept = [one for one in conditions if one.strength > 0 or wiring.scope == "image"]
     branches = _open(transformer, inputs, kept, wiring)
-    plan = _plan(transformer, [one.strength for one in kept], wiring, mixer)
+    plan = _plan(transformer, kept, wiring, mixer)
     blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
     num_double = len(transformer.transformer_blocks)
     saves = transformer.gradient_checkpointing and torch.is_grad_enabled()
@@ -129,22 +132,47 @@ def _open(
     dtype, batch = inputs.hidden_states.dtype, len(inputs.hidden_states)
     main = _time_embedding(transformer, inputs, inputs.timestep, inputs.guidance)
     text = transformer.context_embedder(inputs.encoder_hidden_states)
-    image = project(transformer.x_embedder, inputs.hidden_states, wiring.main_adapter)
+    image = transformer.x_embedder(inputs.hidden_states)
     branches = {
-        TEXT: _Branch(text, main, _rotary(transformer, inputs.txt_ids), wiring.main_adapter),
-        IMAGE: _Branch(image, main, _rotary(transformer, inputs.img_ids), wiring.main_adapter),
+        TEXT: _Branch(text, main, _rotary(transformer, inputs.txt_ids), None),
+        IMAGE: _Branch(image, main, _rotary(transformer, inputs.img_ids), None),
     }
     if not conditions:
         return branches
     # A condition is a finished picture: time 0; guidance is what the adapters were trained with, 1.
     still = torch.zeros_like(inputs.timestep)
     guidance = None if inputs.guidance is None else torch.ones_like(inputs.guidance)
-    embedding = _time_embedding(transformer, inputs, still, guidance)
+    with adapters_off(transformer.time_text_embed):
+        embedding = _time_embedding(transformer, inputs, still, guidance)
     for place, one in enumerate(conditions):
-        tokens = one.tokens.to(dtype).expand(batch, -1, -1)
+        tokens = for_batch(one.tokens, batch).to(dtype)
         states = project(transformer.x_embedder, tokens, one.adapter)
         branches[place] = _Branch(states, embedding, _rotary(transformer, one.ids), one.adapter)
     return branches
+
+
+def for_batch(tokens: Tensor, batch: int) -> Tensor:
+    """Condition tokens [b, l, c] for so many prompts: one for all, or one each."""
+    if len(tokens) not in (1, batch):
+        raise InputError(
+            f"A condition with {len(tokens)} pictures for {batch} prompts: give one for all, or "
+            "one each."
+        )
+    return tokens.expand(batch, -1, -1)
+
+
+@contextlib.contextmanager
+def adapters_off(module: nn.Module) -> Generator[None]:
+    """No adapter of a module acts inside the block."""
+    layers = [one for one in module.modules() if isinstance(one, BaseTunerLayer)]
+    on = [one for one in layers if not one.disable_adapters]
+    for one in on:
+        one.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for one in on:
+            one.enable_adapters(True)
 
 
 def _time_embedding(
@@ -158,16 +186,18 @@ def _time_embedding(
 
 
 def _rotary(transformer: Any, ids: Tensor) -> Rotary:
-    return transformer.pos_embed(ids)
+    return transformer.pos_embed(ids[0] if ids.dim() == 3 else ids)
 
 
 def _plan(
-    transformer: Any, strengths: Sequence[float], wiring: Wiring, mixer: Mixer
+    transformer: Any, conditions: Sequence[ConditionTokens], wiring: Wiring, mixer: Mixer
 ) -> list[_Step]:
     """For every block who is seen in it and who has to come out of it."""
     number = len(transformer.transformer_blocks) + len(transformer.single_transformer_blocks)
-    reach = wiring.blocks or range(number)
-    all_seen = sights(strengths, mode=wiring.mode, scope=wiring.scope)
+    reach = range(number) if wiring.blocks is None else wiring.blocks
+    strengths = [one.strength for one in conditions]
+    modes = [one.mode or wiring.mode for one in conditions]
+    all_seen = sights(strengths, mode=modes, scope=wiring.scope)
     main_alone = sights([], mode=wiring.mode, scope=wiring.scope)
     alone = [Sight((place,), ((place, 0.0),)) for place in range(len(strengths))]
     steps = []
@@ -304,13 +334,14 @@ def _first_layers(ff: Any, states: Tensor, adapter: str) -> Tensor:
 def project(layer: Any, x: Tensor, adapter: str | None) -> Tensor:
     """A linear layer and, where it has one, the LoRA called `adapter` alone: W x + (a / r) B A x.
 
-    Other adapters of the layer stay silent, whatever peft has switched on.
+    Other adapters of the layer stay silent. Without a name it is the stock layer, with what peft
+    has switched on, such as a style.
     """
     base = getattr(layer, "base_layer", None)
-    if base is None:
+    if base is None or adapter is None:
         return layer(x)
     output = base(x)
-    if adapter is None or adapter not in layer.lora_A:
+    if adapter not in layer.lora_A:
         return output
     down, up = layer.lora_A[adapter], layer.lora_B[adapter]
     added = up(down(layer.lora_dropout[adapter](x).to(down.weight.dtype)))
