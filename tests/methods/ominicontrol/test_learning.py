@@ -154,7 +154,7 @@ def test_one_picture_is_learnt_by_heart_as_far_as_a_random_model_allows(tmp_path
         ({"size": 64}, "toy world has 32"),
         ({"size": 32, "condition_size": 24}, "multiple of it"),
         ({"size": 32, "modules": "nothing"}, "no linear layer"),
-        ({"size": 32, "modules": "context_embedder"}, "acts on the text"),
+        ({"size": 32, "modules": "context_embedder"}, "never acts on a condition"),
         ({"size": 32, "data": Path("missing")}, "no such file"),
     ],
 )
