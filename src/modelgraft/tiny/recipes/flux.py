@@ -115,9 +115,7 @@ def word_ids(pipe: Any, captions: Sequence[str]) -> Tensor:
     return torch.tensor(found.input_ids)
 
 
-def predict(
-    pipe: Any, x: Tensor, timestep: Tensor, words: Tensor, grid: tuple[int, int]
-) -> Tensor:
+def predict(pipe: Any, x: Tensor, timestep: Tensor, words: Tensor, grid: tuple[int, int]) -> Tensor:
     """The velocity of noisy tokens [b, n, 48] under captions [b, m], text encoders included."""
     text = pipe.text_encoder_2(words)[0]
     return pipe.transformer(
