@@ -10,10 +10,20 @@ import torch
 from diffusers import FluxPipeline
 
 from modelgraft.core.runs import open_run
+from modelgraft.tiny import codec
+from modelgraft.tiny.codec import PixelCodec
 from modelgraft.tiny.flux import build_pipeline
 from modelgraft.tiny.phrases import CONTEXT, build_tokenizer
-from modelgraft.tiny.recipes.flux import FluxRecipe, Probe, train_flux, trained_parts, word_ids
-from modelgraft.tiny.scenes import diptychs, singles
+from modelgraft.tiny.recipes import flux as recipes
+from modelgraft.tiny.recipes.flux import (
+    Bank,
+    FluxRecipe,
+    Probe,
+    train_flux,
+    trained_parts,
+    word_ids,
+)
+from modelgraft.tiny.scenes import Shown, diptychs, singles
 from modelgraft.training.config import OptimConfig
 from modelgraft.worlds.captions import phrases
 
@@ -87,6 +97,30 @@ def test_the_probe_measures_every_word(pipe: FluxPipeline) -> None:
     heard = {name.removeprefix("hears ") for name in found if name.startswith("hears ")}
     assert heard == {"background", "position", "size", "colour", "shape", "tilt", "texture"}
     assert all(np.isfinite(value) for value in found.values())
+
+
+@pytest.mark.parametrize("number", [32, 19, 13])
+def test_scenes_are_rendered_once_and_come_again(
+    pipe: FluxPipeline, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(recipes, "_BANK", 64)
+    drawn: list[int] = []
+
+    def draw(items: np.ndarray, **options: object) -> Shown:
+        drawn.extend(items.tolist())
+        return singles(items, **options)
+
+    bank = Bank(pipe, draw, FluxRecipe(steps=1, stage="easy"), seed=0)
+    taken = [bank.take(step * number, number) for step in range(3 * (64 // number))]
+    assert len(drawn) == len(set(drawn)) == 64 // number * number
+    assert torch.equal(taken[0].clean, taken[64 // number].clean)
+
+
+def test_channels_of_the_codec_have_the_spread_they_are_divided_by() -> None:
+    shown = singles(np.arange(600), seed=1)
+    blocks = PixelCodec().encode(torch.from_numpy(shown.image).permute(0, 3, 1, 2) * 2 - 1)
+    spread = blocks.latent_dist.mode().std(dim=(0, 2, 3)).square()
+    assert torch.allclose(spread, codec._SPREAD.flatten(), rtol=0.1)
 
 
 def test_the_codec_is_not_trained(pipe: FluxPipeline) -> None:

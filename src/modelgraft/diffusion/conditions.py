@@ -360,6 +360,13 @@ SMALL_TASKS: Final[dict[TaskName, Task]] = {
     ),
 }
 """For pictures of about 32 pixels, such as the toy world's."""
+SMALL_PX: Final = 128
+"""Sides below which a picture counts as small."""
+
+
+def tasks_for(side_px: int) -> dict[TaskName, Task]:
+    """The table for pictures of which the longer side has so many pixels."""
+    return SMALL_TASKS if side_px < SMALL_PX else TASKS
 
 
 def is_empty(conditions: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from modelgraft.core.pipelines import (
     has_weights,
 )
 from modelgraft.core.store import Report, to_stderr
-from modelgraft.nn.devices import DType, find_device, find_dtype
+from modelgraft.nn.devices import DType, find_device, find_dtype, move
 from modelgraft.nn.memory import check_memory
 from modelgraft.nn.weights import non_finite, refuse_non_finite, weight_bytes
 
@@ -108,13 +108,7 @@ def load_flux(
     refuse_non_finite(path, [f"{part}/{one}" for part, file in files for one in non_finite(file)])
     with _one_clear_error(path), _quiet():
         pipe = _load_folder(checked, number_type)
-        try:
-            pipe.to(place)
-        except torch.OutOfMemoryError:
-            raise UnsupportedModel(
-                f"{name}: its weights do not fit on {place}.\n"
-                "  Use --dtype bfloat16, a smaller model, or --device cpu."
-            ) from None
+        move(pipe, place, name=name)
     pipe.set_progress_bar_config(disable=True)
     set_default_size(pipe)
     return LoadedFlux(pipe, str(name), revision, path)

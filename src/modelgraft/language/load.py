@@ -26,7 +26,7 @@ from modelgraft.core.lazy import need
 from modelgraft.core.store import Report, to_stderr
 from modelgraft.language.gguf import load_gguf, no_progress_bars, split_digits
 from modelgraft.language.hub import fetch_snapshot
-from modelgraft.nn.devices import DType, find_device, find_dtype
+from modelgraft.nn.devices import DType, find_device, find_dtype, move
 from modelgraft.nn.memory import check_memory
 from modelgraft.nn.weights import non_finite, refuse_non_finite, weight_bytes
 
@@ -82,13 +82,7 @@ def load_causal_lm(
         num_bytes = sum(weight_bytes(file, number_type) for file in checked.weights)
         _check_weights_fit(name, num_bytes, place)
         model, tokenizer = _load_folder(checked, number_type)
-    try:
-        model.to(place)
-    except torch.OutOfMemoryError:
-        raise UnsupportedModel(
-            f"{name}: its weights do not fit on {place}.\n"
-            "  Use --dtype bfloat16, a smaller model, or --device cpu."
-        ) from None
+    move(model, place, name=name)
     return Loaded(model.eval(), tokenizer, str(name), revision, path)
 
 

@@ -21,8 +21,7 @@ from modelgraft.language.logprobs import causal_lm
 from modelgraft.nn.modes import eval_mode
 
 # Tokens of one forward pass: enough to keep a device busy, and few enough that what they cannot
-# see of each other costs little. Measured on a CPU with 135 million weights and branches of 130
-# tokens: 256 and 512 take 1.15 and 1.2 times as long as 384, 1,024 1.4 times.
+# see of each other costs little; a CPU is busy with fewer.
 _AT_ONCE = {"cpu": 384}
 _AT_ONCE_ELSEWHERE = 1024
 # A segment is shared only if that saves so many tokens: each level is a forward pass of its own.

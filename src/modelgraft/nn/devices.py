@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
-from modelgraft.core.errors import ConfigError
+from modelgraft.core.errors import ConfigError, UnsupportedModel
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -32,6 +32,17 @@ def find_device(device: str) -> torch.device:
             "  Use auto or cpu; modelgraft doctor says what is missing.",
         )
     return place
+
+
+def move(model: Any, place: torch.device, *, name: object) -> None:
+    """Put a model or pipeline on a device; raises `UnsupportedModel` if it is too large for it."""
+    try:
+        model.to(place)
+    except torch.OutOfMemoryError:
+        raise UnsupportedModel(
+            f"{name}: its weights do not fit on {place}.\n"
+            "  Use --dtype bfloat16, a smaller model, or --device cpu."
+        ) from None
 
 
 def find_dtype(dtype: str, place: torch.device, on_cpu: Callable[[], str]) -> torch.dtype:

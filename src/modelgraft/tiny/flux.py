@@ -29,8 +29,6 @@ TOKEN_PX = 4
 """A token of the transformer covers 4 x 4 pixels: two by the codec, two by the packing."""
 SHIFT = 4.0
 """Of the sampler's noise levels; 64 tokens share one background, which is settled early."""
-# Timesteps of training: a logistic normal with this mean and standard deviation.
-TIMESTEPS = (1.2, 1.3)
 _TRACES = (
     "_diffusers_version",
     "transformers_version",
@@ -40,22 +38,6 @@ _TRACES = (
     "is_local",
     "local_files_only",
 )
-
-
-def transformer_config(*, heads: int = 4, double: int = 2, single: int = 6) -> dict[str, object]:
-    """Arguments of `FluxTransformer2DModel` for tokens of 4 x 4 pixels."""
-    return {
-        "patch_size": 1,
-        "in_channels": 48,
-        "num_layers": double,
-        "num_single_layers": single,
-        "attention_head_dim": 32,
-        "num_attention_heads": heads,
-        "joint_attention_dim": WIDTH_TEXT,
-        "pooled_projection_dim": WIDTH_TEXT,
-        "guidance_embeds": False,
-        "axes_dims_rope": (8, 12, 12),
-    }
 
 
 def build_pipeline() -> FluxPipeline:
@@ -91,7 +73,16 @@ def build_pipeline() -> FluxPipeline:
         tokenizer=tokenizer,  # ty: ignore[invalid-argument-type]
         text_encoder_2=T5EncoderModel(t5),
         tokenizer_2=tokenizer,
-        transformer=FluxTransformer2DModel(**transformer_config()),
+        transformer=FluxTransformer2DModel(
+            in_channels=3 * TOKEN_PX**2,
+            num_layers=2,
+            num_single_layers=6,
+            attention_head_dim=32,
+            num_attention_heads=4,
+            joint_attention_dim=WIDTH_TEXT,
+            pooled_projection_dim=WIDTH_TEXT,
+            axes_dims_rope=(8, 12, 12),
+        ),
     )
     pipe.set_progress_bar_config(disable=True)
     set_default_size(pipe)

@@ -8,13 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from embedded import open_random, opened, random_judges
 
-from modelgraft.core.runs import Run, open_run
 from modelgraft.core.settings import Settings
 from modelgraft.diffusion.load import load_flux
 from modelgraft.methods.ominicontrol import actions, measuring
-from modelgraft.methods.ominicontrol.adapter.control import OminiControl
 from modelgraft.methods.ominicontrol.adapter.info import AdapterInfo
 from modelgraft.methods.ominicontrol.config import (
     CostConfig,
@@ -25,29 +23,8 @@ from modelgraft.methods.ominicontrol.config import (
 )
 from modelgraft.methods.ominicontrol.pairs.reading import read_records
 from modelgraft.tiny.flux import build_pipeline, save_pipeline
-from modelgraft.tiny.oracles import AttributeNet, DepthNet, Judges, SubjectEncoder, load_judges
+from modelgraft.tiny.oracles import load_judges
 from modelgraft.training.config import OptimConfig
-
-
-class Named:
-    name, revision = "tiny:flux", "random"
-
-
-def open_random(name: str, settings: Settings) -> tuple[OminiControl, Any]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        pipe = build_pipeline()
-    for part in pipe.components.values():
-        if isinstance(part, nn.Module):
-            part.eval().requires_grad_(False)
-    return OminiControl(pipe), Named
-
-
-def random_judges() -> Judges:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        nets = (AttributeNet(), DepthNet(), SubjectEncoder())
-        return Judges(*(one.eval().requires_grad_(False) for one in nets))
 
 
 @pytest.fixture(autouse=True)
@@ -55,10 +32,6 @@ def random_model(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (actions, measuring):
         monkeypatch.setattr(module, "open_control", open_random)
         monkeypatch.setattr(module, "load_judges", random_judges)
-
-
-def opened(folder: Path) -> Run:
-    return open_run(folder, settings=Settings(seed=0, device="cpu", dtype="float32"))
 
 
 @pytest.mark.parametrize("task", ["edges", "depth", "fill", "subject"])

@@ -59,6 +59,14 @@ def test_identical_references_are_the_targets_themselves() -> None:
     assert not torch.equal(moved.conditions["subject"], moved.targets)
 
 
+def test_what_outputs_are_measured_by_is_blurred_as_outputs_are() -> None:
+    shown = ToySource(("blur",), seed=0, is_training=False).take(range(8), 0)
+    again = SMALL_TASKS["blur"].condition(shown.targets)
+    assert torch.equal(shown.conditions["blur"], again)
+    trained = ToySource(("blur",), seed=0).take(range(8), 0).conditions["blur"]
+    assert not torch.allclose(trained, again, atol=1e-3)
+
+
 def test_every_picture_comes_once_before_any_comes_again() -> None:
     class Ten:
         total = 10

@@ -8,16 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from embedded import open_random, opened, random_judges
 
 from modelgraft.core.errors import ConfigError, InputError
-from modelgraft.core.runs import Run, open_run
 from modelgraft.core.settings import Settings
 from modelgraft.diffusion.flow import TimestepLaw
 from modelgraft.diffusion.lora_files import read_lora
 from modelgraft.diffusion.pictures import read_picture, write_picture
 from modelgraft.methods.ominicontrol import drawing, learning
-from modelgraft.methods.ominicontrol.adapter.control import OminiControl
 from modelgraft.methods.ominicontrol.adapter.info import AdapterInfo
 from modelgraft.methods.ominicontrol.baselines import (
     added_features,
@@ -37,43 +35,18 @@ from modelgraft.methods.ominicontrol.experiments import (
 )
 from modelgraft.methods.ominicontrol.opening import load_adapters
 from modelgraft.methods.ominicontrol.train import Learning, train
-from modelgraft.tiny.flux import build_pipeline
-from modelgraft.tiny.oracles import AttributeNet, DepthNet, Judges, SubjectEncoder
 from modelgraft.training.config import OptimConfig
 
 TINY = OptimConfig(lr=1e-3, batch=4, micro_batch=2, save_every=2)
-
-
-class Named:
-    name, revision = "tiny:flux", "random"
-
-
-def open_random(name: str, settings: Settings) -> tuple[OminiControl, Any]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        pipe = build_pipeline()
-    for part in pipe.components.values():
-        if isinstance(part, nn.Module):
-            part.eval().requires_grad_(False)
-    return OminiControl(pipe), Named
 
 
 @pytest.fixture(autouse=True)
 def random_model(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (learning, drawing, arms):
         monkeypatch.setattr(module, "open_control", open_random)
-
-    def judges() -> Judges:
-        torch.manual_seed(0)
-        return Judges(AttributeNet().eval(), DepthNet().eval(), SubjectEncoder().eval())
-
-    monkeypatch.setattr(arms, "load_judges", judges)
+    monkeypatch.setattr(arms, "load_judges", random_judges)
     monkeypatch.setattr(learning, "_PROBES", 2)
     monkeypatch.setattr(learning, "_PROBE_STEPS", 1)
-
-
-def opened(folder: Path, seed: int = 0) -> Run:
-    return open_run(folder, settings=Settings(seed=seed, device="cpu", dtype="float32"))
 
 
 def weights(folder: Path, task: str = "edges") -> dict[str, torch.Tensor]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from modelgraft.core.results import Number
 from modelgraft.diffusion.conditions import SMALL_TASKS, Estimator
 from modelgraft.diffusion.conditions import Task as Maker
 from modelgraft.evaluation.images import edge_f1, mse
-from modelgraft.evaluation.intervals import Array
+from modelgraft.evaluation.intervals import Array, bootstrap_mean
 from modelgraft.methods.ominicontrol.config import Task
 from modelgraft.methods.ominicontrol.data.toys import Scenes, pictures_of
 from modelgraft.tiny.oracles import Judges
@@ -131,10 +132,17 @@ def nearest_is_own(outputs: Tensor, references: Tensor, shapes: np.ndarray) -> A
     return found
 
 
-def means(rows: Sequence[Mapping[str, Array]]) -> dict[str, float]:
-    """The mean of every measure over several batches; empty ones are left out."""
-    names = {name for row in rows for name in row}
-    return {
-        name: float(np.nanmean(np.concatenate([row[name] for row in rows if name in row])))
-        for name in sorted(names)
-    }
+def numbers_beside(ours: Mapping[str, Array], baseline: Mapping[str, Array]) -> list[Number]:
+    """Every measure of some pictures with its interval, beside its mean in other pictures."""
+    numbers = []
+    for name, values in ours.items():
+        own = values[~np.isnan(values)]
+        if not len(own):
+            continue
+        found = bootstrap_mean(own)
+        numbers.append(
+            Number(name, found.value, found.low, found.high, len(own),
+                   baseline=float(np.nanmean(baseline[name])),
+                   better="lower" if name in IS_BETTER_LOW else "higher")
+        )  # fmt: skip
+    return numbers

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,10 +11,9 @@ from torch import Tensor
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
-from modelgraft.diffusion.conditions import SMALL_TASKS, TASKS, rectangles
+from modelgraft.diffusion.conditions import TASKS, rectangles, tasks_for
 from modelgraft.diffusion.latents import token_px
 from modelgraft.diffusion.pictures import grid, write_picture
-from modelgraft.evaluation.intervals import bootstrap_mean
 from modelgraft.methods.ominicontrol.adapter.control import Condition, OminiControl
 from modelgraft.methods.ominicontrol.adapter.info import AdapterInfo
 from modelgraft.methods.ominicontrol.config import Task, TrainConfig
@@ -20,7 +21,7 @@ from modelgraft.methods.ominicontrol.data.files import FileSource, RecordSource,
 from modelgraft.methods.ominicontrol.data.shown import Shown, Source
 from modelgraft.methods.ominicontrol.data.toys import ToySource
 from modelgraft.methods.ominicontrol.drawing import enlarged
-from modelgraft.methods.ominicontrol.evaluate import IS_BETTER_LOW, obedience
+from modelgraft.methods.ominicontrol.evaluate import numbers_beside, obedience
 from modelgraft.methods.ominicontrol.infer import Sampling, generate, is_distilled
 from modelgraft.methods.ominicontrol.opening import (
     GUIDANCE,
@@ -147,10 +148,12 @@ class Probe:
 
     def _pictures(self, source: Source) -> tuple[range, Shown]:
         if isinstance(source, ToySource):
-            source = ToySource(source.tasks, source.seed, source.condition_px, split="held-out")
+            source = replace(source, split="held-out", is_training=False)
             numbers = range(_HELD_OUT, _HELD_OUT + _PROBES)
-        else:
-            numbers = range(min(_PROBES, source.total or _PROBES))
+            return numbers, source.take(numbers, 0)
+        if isinstance(source, FileSource):
+            source = replace(source, is_training=False)
+        numbers = range(min(_PROBES, source.total or _PROBES))
         return numbers, source.take(numbers, 0)
 
     def between(self, step: int) -> None:
@@ -167,7 +170,7 @@ class Probe:
         for task in self._config.task:
             if task == "depth":
                 continue  # needs a judge of depth; see `evaluate`
-            table = SMALL_TASKS if is_small(self._control.pipe) else TASKS
+            table = tasks_for(self._config.size)
             asked = _at(shown.conditions[task], outputs)
             height, width = outputs.shape[-2:]
             known = rectangles(self._numbers, height, width, seed=0)
@@ -214,14 +217,4 @@ def _numbers(
         Number("weights trained", added),
         Number("share of the model's weights", 100 * added / total, unit="%", better="lower"),
     ]
-    for name, values in after.items():
-        own = values[~np.isnan(values)]
-        if not len(own):
-            continue
-        found = bootstrap_mean(own)
-        numbers.append(
-            Number(name, found.value, found.low, found.high, len(own),
-                   baseline=float(np.nanmean(before[name])),
-                   better="lower" if name in IS_BETTER_LOW else "higher")
-        )  # fmt: skip
-    return numbers
+    return [*numbers, *numbers_beside(after, before)]

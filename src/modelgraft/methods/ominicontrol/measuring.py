@@ -10,12 +10,12 @@ from torch import Tensor
 
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.files import write_json
-from modelgraft.core.results import Number, Result
+from modelgraft.core.results import Result
 from modelgraft.core.runs import Run
-from modelgraft.diffusion.conditions import SMALL_TASKS, TASKS, Estimator, rectangles
+from modelgraft.diffusion.conditions import Estimator, rectangles, tasks_for
 from modelgraft.diffusion.latents import token_px
 from modelgraft.diffusion.pictures import grid, write_picture
-from modelgraft.evaluation.intervals import Array, bootstrap_mean
+from modelgraft.evaluation.intervals import Array
 from modelgraft.methods.ominicontrol.adapter.control import Condition, OminiControl
 from modelgraft.methods.ominicontrol.config import TASKS as KNOWN
 from modelgraft.methods.ominicontrol.config import EvaluateConfig, Task
@@ -24,8 +24,8 @@ from modelgraft.methods.ominicontrol.data.shown import Shown
 from modelgraft.methods.ominicontrol.data.toys import Scenes, ToySource, draw_scenes
 from modelgraft.methods.ominicontrol.drawing import enlarged, steps_and_guidance
 from modelgraft.methods.ominicontrol.evaluate import (
-    IS_BETTER_LOW,
     identity,
+    numbers_beside,
     obedience,
     text_accuracy,
 )
@@ -57,7 +57,7 @@ def measure(config: EvaluateConfig, run: Run) -> Result:
     rows = {arm: _measured(one, shown, task, scenes, config) for arm, one in drawn.items()}
     write_json(run.add("table", "samples.json", "Every measure of every picture"), _as_json(rows))
     _write_grid(run, shown, drawn, info.task)
-    return Result(tuple(_numbers(rows)))
+    return Result(tuple(numbers_beside(rows["with"], rows["without"])))
 
 
 def _pictures(
@@ -66,10 +66,12 @@ def _pictures(
     tasks = (task,)
     numbers = range(config.samples)
     if config.data is None:
-        source = ToySource(tasks, seed=run.seed, condition_px=condition_px, split="held-out")
+        source = ToySource(tasks, seed=run.seed, condition_px=condition_px, split="held-out",
+                           is_training=False)  # fmt: skip
         return source.take(numbers, 0), draw_scenes(numbers, seed=run.seed, split="held-out")
     pairs = read_pairs(config.data, tasks, run.reject)[: config.samples]
-    files = FileSource(pairs, tasks, config.size, condition_px, token_px(control.pipe))
+    multiple = token_px(control.pipe)
+    files = FileSource(pairs, tasks, config.size, condition_px, multiple, is_training=False)
     return files.take(range(len(pairs)), 0), None
 
 
@@ -114,28 +116,13 @@ def _measured(
         shown.targets,
         estimate=estimate,
         known=known,
-        makers=SMALL_TASKS if config.size < 128 else TASKS,
+        makers=tasks_for(config.size),
     )
     if judges is None or scenes is None:
         return found
     if task == "subject":
         found |= identity(judges, outputs, scenes)
     return found | text_accuracy(judges, outputs, scenes)
-
-
-def _numbers(rows: Mapping[str, Mapping[str, Array]]) -> list[Number]:
-    numbers = []
-    for name, values in rows["with"].items():
-        own = values[~np.isnan(values)]
-        if not len(own):
-            continue
-        found = bootstrap_mean(own)
-        numbers.append(
-            Number(name, found.value, found.low, found.high, len(own),
-                   baseline=float(np.nanmean(rows["without"][name])),
-                   better="lower" if name in IS_BETTER_LOW else "higher")
-        )  # fmt: skip
-    return numbers
 
 
 def _as_json(rows: Mapping[str, Mapping[str, Array]]) -> dict[str, dict[str, list[float | None]]]:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.core.settings import Settings
-from modelgraft.diffusion.conditions import SMALL_TASKS, TASKS
-from modelgraft.diffusion.flow import TimestepLaw
+from modelgraft.diffusion.conditions import SMALL_PX, TASKS, tasks_for
+from modelgraft.diffusion.flow import FEW_TOKENS, TimestepLaw
 from modelgraft.diffusion.load import LoadedFlux, load_flux
 from modelgraft.diffusion.pictures import fit_to, nearest_size, read_picture
 from modelgraft.methods.ominicontrol.adapter.control import OminiControl
@@ -19,7 +19,6 @@ from modelgraft.methods.ominicontrol.adapter.info import AdapterInfo
 
 WEIGHTS = Path(__file__).parent / "weights"
 PREFIX = "tiny:"
-_SMALL_PX = 128
 # Guidance of the embedded model is true guidance; FLUX.1-dev has learnt its own.
 SMALL_GUIDANCE, GUIDANCE = 2.5, 3.5
 SMALL_STEPS, STEPS = 16, 28
@@ -27,7 +26,7 @@ SMALL_STEPS, STEPS = 16, 28
 
 def is_small(pipe: Any) -> bool:
     """Whether the pipeline draws pictures of some dozen pixels, as the embedded one does."""
-    return pipe.default_sample_size * pipe.vae_scale_factor < _SMALL_PX
+    return pipe.default_sample_size * pipe.vae_scale_factor < SMALL_PX
 
 
 def open_control(name: str, settings: Settings) -> tuple[OminiControl, LoadedFlux]:
@@ -69,7 +68,7 @@ def law_of(pipe: Any, given: Sequence[float] | None) -> TimestepLaw:
     """The law of training times: as given, or the model's own."""
     if given is not None:
         return TimestepLaw(given[0], given[1])
-    return TimestepLaw(1.2, 1.3) if is_small(pipe) else TimestepLaw()
+    return FEW_TOKENS if is_small(pipe) else TimestepLaw()
 
 
 def read_condition(
@@ -88,14 +87,16 @@ def read_condition(
         longest_px=longest_px or info.condition_px,
     )
     fitted = fit_to(picture, size, multiple=multiple, how="resize", name=str(path))
-    table = SMALL_TASKS if max(size) < _SMALL_PX else TASKS
+    table = tasks_for(max(size))
     if not derive or info.task not in table:
         return fitted
     return table[info.task].condition(fitted[None])[0].clamp(0, 1)
 
 
-def output_size(conditions: Sequence[Tensor], infos: Sequence[AdapterInfo], px: int | None) -> Any:
-    """Height and width of the output: `px` on the longer side, or those of an aligned condition.
+def output_size(
+    conditions: Sequence[Tensor], infos: Sequence[AdapterInfo], px: int
+) -> tuple[int, int]:
+    """Height and width of the output: those of an aligned condition, or `px` by `px`.
 
     Raises `InputError` when two aligned conditions have different aspects.
     """
@@ -110,6 +111,4 @@ def output_size(conditions: Sequence[Tensor], infos: Sequence[AdapterInfo], px: 
                 f"two conditions that lie over the output have different sizes: {aligned[0][1]} x "
                 f"{aligned[0][0]} and {one[1]} x {one[0]} pixels.\n  Cut the pictures to one size."
             )
-    if aligned:
-        return aligned[0]
-    return (px, px)
+    return aligned[0] if aligned else (px, px)

@@ -127,12 +127,13 @@ def branch_model(
     control: OminiControl, places: Mapping[str, Tensor], blocks: range | None = None
 ) -> Velocity:
     """The model that is trained: conditions as branches, each with the adapter of its name."""
-    modes = {control.infos[name].mode for name in places}
-    wiring = Wiring(mode="joint" if "joint" in modes else "independent", blocks=blocks)
+    wiring = Wiring(blocks=blocks)
 
     def velocity(inputs: FluxInputs, conditions: Mapping[str, Tensor]) -> Tensor:
         tokens = [
-            ConditionTokens(tokens=one, ids=places[name], adapter=name)
+            ConditionTokens(
+                tokens=one, ids=places[name], adapter=name, mode=control.infos[name].mode
+            )
             for name, one in conditions.items()
         ]
         return branch_velocity(control.transformer, inputs, tokens, wiring)

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
-from modelgraft.diffusion.flow import TimestepLaw, noisy, velocity
+from modelgraft.diffusion.flow import FEW_TOKENS, noisy, velocity
 from modelgraft.diffusion.latents import encode, grid_ids
-from modelgraft.tiny.flux import TIMESTEPS, TOKEN_PX
+from modelgraft.tiny.flux import TOKEN_PX
 from modelgraft.tiny.scenes import Shown, diptychs, singles
 from modelgraft.training.config import OptimConfig
 from modelgraft.training.ema import Ema
@@ -86,8 +86,8 @@ class Bank:
         self._kept: dict[int, Samples] = {}
 
     def take(self, start: int, number: int) -> Samples:
-        """Samples `start` to `start + number` of the endless row."""
-        place = start % _BANK
+        """Samples `start` to `start + number` of a row; `start` is a multiple of `number`."""
+        place = start // number % (_BANK // number) * number
         if place not in self._kept:
             shown = self._draw(
                 np.arange(place, place + number), seed=self._seed, stage=self._recipe.stage
@@ -129,21 +129,13 @@ def predict(pipe: Any, x: Tensor, timestep: Tensor, words: Tensor, grid: tuple[i
     )[0]
 
 
-def train_flux(
-    pipe: Any,
-    recipe: FluxRecipe,
-    optim: OptimConfig,
-    run: Run,
-    *,
-    sketch: Callable[[int], None] | None = None,
-) -> Ema:
+def train_flux(pipe: Any, recipe: FluxRecipe, optim: OptimConfig, run: Run) -> Ema:
     """Train the pipeline's parts on the toy world; what comes back are the averaged weights.
 
-    Every 500 steps the run's metrics get what `Probe` measures, and `sketch` is called.
+    Every 500 steps the run's metrics get what `Probe` measures.
     """
     parts = trained_parts(pipe).train().requires_grad_(True)
     ema = Ema(parts, EMA_DECAY)
-    law = TimestepLaw(*TIMESTEPS)
     banks = [Bank(pipe, draw, recipe, run.seed) for draw in (singles, diptychs)]
     pairs = round(recipe.diptychs * optim.batch)
     shares = (optim.batch - pairs, pairs)
@@ -159,7 +151,7 @@ def train_flux(
 
     def step(samples: Samples) -> Loss:
         number = len(samples.clean)
-        timestep = law.draw(number)
+        timestep = FEW_TOKENS.draw(number)
         noise = torch.randn_like(samples.clean)
         is_dropped = torch.rand(number) < recipe.drop_text
         words = torch.where(is_dropped[:, None], empty, samples.words)
@@ -174,8 +166,6 @@ def train_flux(
             return
         with ema.applied():
             run.metric(step, **probe.measure())
-            if sketch is not None:
-                sketch(step + 1)
 
     fit(step, batches, parts, run, optim, steps=recipe.steps, ema=ema, between=between)
     return ema

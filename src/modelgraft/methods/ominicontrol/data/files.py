@@ -13,7 +13,7 @@ from torch import Tensor
 
 from modelgraft.core.errors import InputError
 from modelgraft.core.rows import BadRow, Reject, Row, keep_rows, read_rows, text_of
-from modelgraft.diffusion.conditions import SMALL_TASKS, TASKS, check_aspect
+from modelgraft.diffusion.conditions import TASKS, check_aspect, tasks_for
 from modelgraft.diffusion.pictures import fit_to, read_picture
 from modelgraft.methods.ominicontrol.config import Task
 from modelgraft.methods.ominicontrol.data.shown import Shown
@@ -21,8 +21,6 @@ from modelgraft.methods.ominicontrol.pairs.reading import both_directions
 from modelgraft.methods.ominicontrol.pairs.records import PairRecord
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-_SMALL_PX = 128
-"""Sides below which the settings of the condition makers for small pictures are used."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +110,8 @@ class FileSource:
     condition_px: int
     multiple: int
     """Pixels along one side of a token."""
+    is_training: bool = True
+    """Whether conditions vary as in training, or are what outputs are measured by."""
 
     @property
     def total(self) -> int:
@@ -135,8 +135,8 @@ class FileSource:
         return Shown(targets=targets, prompts=[one.prompt for one in pairs], conditions=conditions)
 
     def _made(self, task: Task, targets: Tensor, numbers: Sequence[int], use: int) -> Tensor:
-        table = SMALL_TASKS if self.size_px < _SMALL_PX else TASKS
-        return table[task].condition(targets, seed=use, items=numbers, is_training=True)
+        maker = tasks_for(self.size_px)[task]
+        return maker.condition(targets, seed=use, items=numbers, is_training=self.is_training)
 
     def _read(self, task: Task, file: Path, target: Tensor) -> Tensor:
         condition = read_picture(file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -119,14 +119,21 @@ class ToySource:
     """What stands for a subject: another view, the target itself, or the target disturbed."""
     split: Split = "train"
     stage: Stage = "full"
-    total: int | None = field(default=None)
+    is_training: bool = True
+    """Whether conditions vary as in training, or are what outputs are measured by."""
+    total: int | None = None
 
     def take(self, numbers: Sequence[int], use: int) -> Shown:
         """The scenes with these numbers."""
         scenes = draw_scenes(numbers, seed=self.seed, split=self.split, stage=self.stage)
         tells = "subject" not in self.tasks if self.tells is None else self.tells
         conditions = conditions_of(
-            scenes, self.tasks, numbers, use=use, size_px=self.condition_px, is_training=True
+            scenes,
+            self.tasks,
+            numbers,
+            use=use,
+            size_px=self.condition_px,
+            is_training=self.is_training,
         )
         if "subject" in conditions and self.reference != "other":
             conditions["subject"] = _of_target(scenes.targets, self.reference, numbers)

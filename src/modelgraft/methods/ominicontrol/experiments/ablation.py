@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from modelgraft.core.runs import Run
-from modelgraft.evaluation.reproduction import DOES_NOT_HOLD, HOLDS, Experiment, Findings
+from modelgraft.evaluation.reproduction import Experiment, Findings
 from modelgraft.methods.ominicontrol.experiments.arms import (
+    EDGES,
     Arm,
     arm_rows,
     base_rows,
@@ -19,7 +20,6 @@ _NORMS = rf"{_DOUBLE}\.norm1\.linear|{_SINGLE}\.norm\.linear"
 _QK = rf"({_DOUBLE}|{_SINGLE})\.attn\.to_[qk]"
 _V = rf"({_DOUBLE}|{_SINGLE})\.attn\.to_v"
 _REST = rf"x_embedder|{_DOUBLE}\.(attn\.to_out\.0|ff\.net\.2)|{_SINGLE}\.(proj_mlp|proj_out)"
-FULL = Arm(name="edges full r4", tasks=("edges",))
 WITHOUT = {
     "norms": Arm(name="edges no norm", tasks=("edges",), modules=f"{_QK}|{_V}|{_REST}"),
     "q and k": Arm(name="edges no qk", tasks=("edges",), modules=f"{_NORMS}|{_V}|{_REST}"),
@@ -30,7 +30,7 @@ WITHOUT = {
 
 def _run(run: Run, quick: bool) -> Findings:
     bench = open_bench(run, quick)
-    base, full = base_rows(bench, FULL.tasks), arm_rows(bench, FULL)
+    base, full = base_rows(bench, EDGES.tasks), arm_rows(bench, EDGES)
     numbers = [figure("everything", full, "edge F1", base)]
     lost = {}
     for name, arm in WITHOUT.items():
@@ -40,12 +40,7 @@ def _run(run: Run, quick: bool) -> Findings:
         lost[name] = float(np.mean(full["edge F1"]) - np.mean(rows["edge F1"]))
     worst = max(lost, key=lambda name: lost[name])
     holds = worst == "single blocks" and lost["v"] <= min(lost["norms"], lost["q and k"])
-    return Findings(
-        tuple(numbers),
-        HOLDS if holds else DOES_NOT_HOLD,
-        seeds=bench.seeds,
-        subject=bench.subject,
-    )
+    return bench.findings(numbers, holds=holds)
 
 
 ABLATION = Experiment(

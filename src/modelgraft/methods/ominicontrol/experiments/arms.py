@@ -19,13 +19,14 @@ from torch import Tensor
 from modelgraft.core.attempts import RunRecord
 from modelgraft.core.files import read_json, remove_folder, write_json
 from modelgraft.core.nested import nested_run
-from modelgraft.core.results import Result
+from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
 from modelgraft.diffusion.conditions import rectangles
 from modelgraft.diffusion.flow import TimestepLaw
 from modelgraft.diffusion.latents import encode
 from modelgraft.evaluation.intervals import Array, Interval, paired_bootstrap_over_seeds
+from modelgraft.evaluation.reproduction import DOES_NOT_HOLD, HOLDS, Findings
 from modelgraft.methods.ominicontrol.adapter.control import Condition, OminiControl
 from modelgraft.methods.ominicontrol.adapter.info import AdapterInfo
 from modelgraft.methods.ominicontrol.baselines import (
@@ -88,6 +89,10 @@ class Arm:
     steps: int = STEPS
 
 
+EDGES = Arm(name="edges full r4", tasks=("edges",))
+"""What several experiments compare with."""
+
+
 @dataclass
 class Bench:
     """The embedded model, its judges and the held-out scenes that every arm is measured on."""
@@ -104,6 +109,11 @@ class Bench:
     def seeds(self) -> tuple[int, ...]:
         """Of training."""
         return SEEDS[:1] if self.quick else SEEDS
+
+    def findings(self, numbers: Sequence[Number], *, holds: bool) -> Findings:
+        """What an experiment gives back."""
+        verdict = HOLDS if holds else DOES_NOT_HOLD
+        return Findings(tuple(numbers), verdict, seeds=self.seeds, subject=self.subject)
 
     def prompts(self, tasks: Sequence[Task]) -> list[str]:
         """Captions of the scenes; they do not describe a subject that is a condition."""
@@ -136,7 +146,7 @@ def trained(bench: Bench, arm: Arm, seed: int) -> Path:
 
     def work(own: Run) -> Result:
         (own.artefacts / "adapters").mkdir(parents=True, exist_ok=True)
-        _TRAINERS[arm.kind](bench, arm, own)
+        (_train_controlnet if arm.kind == "controlnet" else _train_adapters)(bench, arm, own)
         remove_folder(own.folder / "checkpoints")
         return Result()
 
@@ -174,35 +184,20 @@ def info_of_arm(arm: Arm, task: Task) -> AdapterInfo:
     )
 
 
-def _attach(bench: Bench, arm: Arm, seed: int) -> None:
+def _train_adapters(bench: Bench, arm: Arm, own: Run) -> None:
+    control, source = bench.control, _source(arm, own)
     for task in arm.tasks:
-        bench.control.attach(
-            task, info_of_arm(arm, task), rank=arm.rank, modules=arm.modules, seed=seed
-        )
-
-
-def _train_tokens(bench: Bench, arm: Arm, own: Run) -> None:
-    control = bench.control
-    _attach(bench, arm, own.seed)
+        info = info_of_arm(arm, task)
+        control.attach(task, info, rank=arm.rank, modules=arm.modules, seed=own.seed)
     try:
-        source = _source(arm, own)
-        blocks = range(*arm.blocks) if arm.blocks else None
-        model = branch_model(control, places_of(control, source.take([0], 0)), blocks)
+        if arm.kind == "addition":
+            model = addition_model(control, arm.tasks[0])
+        else:
+            blocks = range(*arm.blocks) if arm.blocks else None
+            model = branch_model(control, places_of(control, source.take([0], 0)), blocks)
         train(control, source, _optim(bench), _learning(bench, arm), own, model=model)
         for task in arm.tasks:
             control.save(task, own.artefacts / "adapters" / f"{task}.safetensors")
-    finally:
-        control.detach()
-
-
-def _train_addition(bench: Bench, arm: Arm, own: Run) -> None:
-    control = bench.control
-    _attach(bench, arm, own.seed)
-    (task,) = arm.tasks
-    try:
-        model = addition_model(control, task)
-        train(control, _source(arm, own), _optim(bench), _learning(bench, arm), own, model=model)
-        control.save(task, own.artefacts / "adapters" / f"{task}.safetensors")
     finally:
         control.detach()
 
@@ -231,13 +226,6 @@ def _train_controlnet(bench: Bench, arm: Arm, own: Run) -> None:
           model=velocity, trainable=network)  # fmt: skip
     halves = {key: one.contiguous() for key, one in network.state_dict().items()}
     save_file(halves, own.artefacts / "adapters" / f"{task}.safetensors")
-
-
-_TRAINERS: dict[Kind, Callable[[Bench, Arm, Run], None]] = {
-    "tokens": _train_tokens,
-    "addition": _train_addition,
-    "controlnet": _train_controlnet,
-}
 
 
 def losses(folder: Path) -> list[float]:
@@ -344,30 +332,33 @@ def arm_rows(
     bench: Bench, arm: Arm, drawing: Drawing | None = None, *, name: str = ""
 ) -> dict[str, Array]:
     """Every measure of an arm [seeds, n]."""
+
+    def draw(seed: int) -> Tensor:
+        return pictures(bench, arm, [trained(bench, arm, seed)] * len(arm.tasks), drawing)
+
+    return seed_rows(bench, f"{arm.name}-{name}", arm.tasks, draw)
+
+
+def seed_rows(
+    bench: Bench, name: str, tasks: Sequence[Task], draw: Callable[[int], Tensor]
+) -> dict[str, Array]:
+    """Every measure [seeds, n] of the pictures that `draw` gives for each seed of training."""
     found = []
     for seed in bench.seeds:
-        bench.run.progress(seed, len(bench.seeds), f"{arm.name}{name and f', {name}'}")
-        folder = trained(bench, arm, seed)
-
-        def work(folder: Path = folder) -> Mapping[str, Array]:
-            drawn = pictures(bench, arm, [folder] * len(arm.tasks), drawing)
-            return measure(bench, drawn, arm.tasks)
-
-        found.append(kept_rows(bench, f"{arm.name}-{name}-{seed}", work))
+        bench.run.progress(seed, len(bench.seeds), name)
+        found.append(
+            kept_rows(bench, f"{name}-{seed}", lambda seed=seed: measure(bench, draw(seed), tasks))
+        )
     return {key: np.stack([one[key] for one in found]) for key in found[0]}
 
 
 def controlled_rows(bench: Bench, arm: Arm) -> dict[str, Array]:
     """Every measure [seeds, n] of an arm that brings its condition in by added features."""
-    found = []
-    for seed in bench.seeds:
-        folder = trained(bench, arm, seed)
 
-        def work(folder: Path = folder) -> Mapping[str, Array]:
-            return measure(bench, _controlled_pictures(bench, arm, folder), arm.tasks)
+    def draw(seed: int) -> Tensor:
+        return _controlled_pictures(bench, arm, trained(bench, arm, seed))
 
-        found.append(kept_rows(bench, f"{arm.name}-{seed}", work))
-    return {key: np.stack([one[key] for one in found]) for key in found[0]}
+    return seed_rows(bench, arm.name, arm.tasks, draw)
 
 
 def _controlled_pictures(bench: Bench, arm: Arm, folder: Path) -> Tensor:

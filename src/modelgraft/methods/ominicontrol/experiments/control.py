@@ -9,11 +9,12 @@ import numpy as np
 
 from modelgraft.core.results import Number
 from modelgraft.core.runs import Run
-from modelgraft.evaluation.intervals import Array, paired_bootstrap
-from modelgraft.evaluation.reproduction import DOES_NOT_HOLD, HOLDS, Experiment, Findings
+from modelgraft.evaluation.intervals import Array
+from modelgraft.evaluation.reproduction import Experiment, Findings
 from modelgraft.methods.ominicontrol.adapter.lora import num_added
 from modelgraft.methods.ominicontrol.config import Task
 from modelgraft.methods.ominicontrol.experiments.arms import (
+    EDGES,
     Arm,
     Bench,
     arm_rows,
@@ -22,6 +23,7 @@ from modelgraft.methods.ominicontrol.experiments.arms import (
     controlled_rows,
     losses,
     open_bench,
+    over_seeds,
     trained,
 )
 from modelgraft.methods.ominicontrol.experiments.figures import (
@@ -44,7 +46,7 @@ MEASURES: dict[Task, str] = {
 SMALL = {task: Arm(name=f"{task} full r1", tasks=(task,), rank=1) for task in MEASURES}
 SIZES = (
     Arm(name="edges norm_qk r2", tasks=("edges",), modules="norm_qk", rank=2),
-    Arm(name="edges full r4", tasks=("edges",)),
+    EDGES,
 )
 ADDITION = Arm(name="edges addition", tasks=("edges",), kind="addition", rank=1)
 CONTROLNET = Arm(name="edges controlnet", tasks=("edges",), kind="controlnet")
@@ -71,12 +73,7 @@ def _run(run: Run, quick: bool) -> Findings:
     numbers.append(slower)
     verdict.append(slower.low is not None and slower.low > 0)
     numbers += ceilings(ceiling_rows(bench, ("edges",)), ("text", "colour", "shape"))
-    return Findings(
-        tuple(numbers),
-        HOLDS if all(verdict) else DOES_NOT_HOLD,
-        seeds=bench.seeds,
-        subject=bench.subject,
-    )
+    return bench.findings(numbers, holds=all(verdict))
 
 
 def _sizes(bench: Bench) -> list[Number]:
@@ -105,12 +102,11 @@ def _edges(bench: Bench, small: Rows, base: Rows) -> list[Number]:
 
 def _losses_of_addition(bench: Bench) -> Number:
     """How much higher the loss of added features is than that of a sequence, step by step."""
-    higher = []
-    for seed in bench.seeds:
-        curves = [_later(trained(bench, arm, seed)) for arm in (ADDITION, SMALL["edges"])]
-        higher.append(curves[0] - curves[1])
-    steps = np.mean(higher, axis=0)
-    found = paired_bootstrap(steps, np.zeros_like(steps))
+    added, sequence = (
+        np.stack([_later(trained(bench, arm, seed)) for seed in bench.seeds])
+        for arm in (ADDITION, SMALL["edges"])
+    )
+    found = over_seeds(added, sequence)
     return Number("loss of added features above that of a sequence", found.value, found.low,
                   found.high, found.n, baseline=0.0)  # fmt: skip
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from modelgraft.core.results import Number
 from modelgraft.core.runs import Run
-from modelgraft.evaluation.reproduction import DOES_NOT_HOLD, HOLDS, Experiment, Findings
+from modelgraft.evaluation.reproduction import Experiment, Findings
 from modelgraft.methods.ominicontrol.experiments.arms import (
-    Arm,
+    EDGES,
     Bench,
     Drawing,
     arm_rows,
@@ -23,7 +23,6 @@ from modelgraft.methods.ominicontrol.experiments.figures import figure, gain
 from modelgraft.methods.ominicontrol.method.attention import Scope
 
 STRENGTHS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
-ARM = Arm(name="edges full r4", tasks=("edges",))
 # Thresholds of the verdict: F1 that a stronger condition may lose by chance, and what counts as no
 # difference between pictures.
 SLACK, SAME = 0.005, 1e-5
@@ -31,9 +30,11 @@ SLACK, SAME = 0.005, 1e-5
 
 def _run(run: Run, quick: bool) -> Findings:
     bench = open_bench(run, quick)
-    base = base_rows(bench, ARM.tasks)
+    base = base_rows(bench, EDGES.tasks)
     rows = {
-        strength: arm_rows(bench, ARM, Drawing(strengths=(strength,)), name=f"strength {strength}")
+        strength: arm_rows(
+            bench, EDGES, Drawing(strengths=(strength,)), name=f"strength {strength}"
+        )
         for strength in STRENGTHS
     }
     numbers = []
@@ -45,7 +46,7 @@ def _run(run: Run, quick: bool) -> Findings:
         name = f"strength {stronger:g} over {weaker:g}"
         numbers.append(gain(name, rows[stronger], rows[weaker], "edge F1")[0])
     rises = [
-        np.mean(rows[stronger]["edge F1"]) - np.mean(rows[weaker]["edge F1"])
+        float(np.mean(rows[stronger]["edge F1"]) - np.mean(rows[weaker]["edge F1"]))
         for weaker, stronger in steps
         if stronger <= 1
     ]
@@ -56,19 +57,14 @@ def _run(run: Run, quick: bool) -> Findings:
         for scope, value in away.items()
     ]  # fmt: skip
     holds = min(rises) >= -SLACK and away["main"] < SAME < away["image"]
-    return Findings(
-        tuple(numbers),
-        HOLDS if holds else DOES_NOT_HOLD,
-        seeds=bench.seeds,
-        subject=bench.subject,
-    )
+    return bench.findings(numbers, holds=holds)
 
 
 def _from_base(bench: Bench, scope: Scope) -> float:
     """The largest difference of a pixel to the base model's pictures, the condition at 0."""
-    folder = trained(bench, ARM, bench.seeds[0])
+    folder = trained(bench, EDGES, bench.seeds[0])
     none = pictures(bench, None, [])
-    off = pictures(bench, ARM, [folder], Drawing(strengths=(0.0,), scope=scope))
+    off = pictures(bench, EDGES, [folder], Drawing(strengths=(0.0,), scope=scope))
     return float((off - none).abs().max())
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from modelgraft.core.runs import Run
-from modelgraft.evaluation.reproduction import DOES_NOT_HOLD, HOLDS, Experiment, Findings
+from modelgraft.evaluation.reproduction import Experiment, Findings
 from modelgraft.methods.ominicontrol.experiments.arms import (
+    EDGES,
     Arm,
     arm_rows,
     base_rows,
@@ -19,8 +20,8 @@ from modelgraft.methods.ominicontrol.experiments.figures import (
 )
 
 _LEFT = (0.0, -8.0)
-EDGES = {
-    "shared": Arm(name="edges full r4", tasks=("edges",)),
+ALIGNED = {
+    "shared": EDGES,
     "shifted": Arm(name="edges shifted", tasks=("edges",), delta=_LEFT),
 }
 SUBJECT = {
@@ -31,7 +32,7 @@ SUBJECT = {
 
 def _run(run: Run, quick: bool) -> Findings:
     bench = open_bench(run, quick)
-    edges = {name: arm_rows(bench, arm) for name, arm in EDGES.items()}
+    edges = {name: arm_rows(bench, arm) for name, arm in ALIGNED.items()}
     subject = {name: arm_rows(bench, arm) for name, arm in SUBJECT.items()}
     bases = {"edges": base_rows(bench, ("edges",)), "subject": base_rows(bench, ("subject",))}
     numbers = []
@@ -53,12 +54,7 @@ def _run(run: Run, quick: bool) -> Findings:
         ceiling_rows(bench, ("subject",)), ("identity cosine", "identity at 1", "text")
     )
     holds = all(is_above(interval) for _, interval in found)
-    return Findings(
-        tuple(numbers),
-        HOLDS if holds else DOES_NOT_HOLD,
-        seeds=bench.seeds,
-        subject=bench.subject,
-    )
+    return bench.findings(numbers, holds=holds)
 
 
 PLACES = Experiment(

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+from torch import Tensor
 
 from modelgraft.core.results import Number
 from modelgraft.core.runs import Run
-from modelgraft.evaluation.reproduction import DOES_NOT_HOLD, HOLDS, Experiment, Findings
+from modelgraft.evaluation.reproduction import Experiment, Findings
 from modelgraft.methods.ominicontrol.config import Task
 from modelgraft.methods.ominicontrol.experiments.arms import (
+    EDGES,
     Arm,
     Bench,
     arm_rows,
     base_rows,
-    kept_rows,
-    measure,
     open_bench,
     pictures,
+    seed_rows,
     trained,
 )
 from modelgraft.methods.ominicontrol.experiments.figures import Rows, figure
@@ -29,7 +30,7 @@ MEASURES: dict[Task, str] = {
     "subject": "identity cosine",
 }
 SINGLE: dict[Task, Arm] = {
-    "edges": Arm(name="edges full r4", tasks=("edges",)),
+    "edges": EDGES,
     "grey": Arm(name="grey full r4", tasks=("grey",)),
     "depth": Arm(name="depth full r4", tasks=("depth",)),
     "subject": Arm(name="subject shifted", tasks=("subject",)),
@@ -59,26 +60,17 @@ def _run(run: Run, quick: bool) -> Findings:
                                       n=rows[MEASURES[task]].size, baseline=100.0))  # fmt: skip
                 if way == "trained apart":
                     shares.append(share)
-    return Findings(
-        tuple(numbers),
-        HOLDS if min(shares) >= KEPT else DOES_NOT_HOLD,
-        seeds=bench.seeds,
-        subject=bench.subject,
-    )
+    return bench.findings(numbers, holds=min(shares) >= KEPT)
 
 
 def _apart(bench: Bench, pair: tuple[Task, Task]) -> Rows:
     """Both conditions at once, by adapters that have never met."""
     both = Arm(name=f"{' and '.join(pair)} apart", tasks=pair)
-    found = []
-    for seed in bench.seeds:
-        folders = [trained(bench, SINGLE[task], seed) for task in pair]
 
-        def work(folders: list = folders) -> Rows:
-            return measure(bench, pictures(bench, both, folders), pair)
+    def draw(seed: int) -> Tensor:
+        return pictures(bench, both, [trained(bench, SINGLE[task], seed) for task in pair])
 
-        found.append(kept_rows(bench, f"{both.name}-{seed}", work))
-    return {key: np.stack([one[key] for one in found]) for key in found[0]}
+    return seed_rows(bench, both.name, pair, draw)
 
 
 def _share(rows: Rows, single: Rows, base: Rows, name: str) -> float:
