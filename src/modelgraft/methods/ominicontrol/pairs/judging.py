@@ -149,10 +149,8 @@ def _quality(row: dict[str, Any]) -> Quality:
 class Thresholds:
     """From which value on a measure gives 1, 2, 3, 4 and 5 points; falling where less is better.
 
-    The measures are those of `panels`. The seam reaches 2.5 in 89 % of 400 toy diptychs against
-    10 % of single toy scenes stretched to their size (bars or bricks at the middle), and in 19 of
-    20 pairs of photographs against 1 of 21 single ones at 1056 x 528. 98 % of the toy diptychs get
-    the full points for the image. What a cosine means depends on the encoder: pairs drawn by FLUX
+    The measures are those of `panels`; the values tell toy diptychs from single toy scenes
+    stretched to their size. What a cosine means depends on the encoder: pairs drawn by FLUX
     have 0.72 on average with DINO (2411.15466), so take the values of pairs you know.
     """
 
