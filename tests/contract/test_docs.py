@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from modelgraft.cli.flags import ActionFlags, wanted_help
 from modelgraft.cli.main import COMMANDS
@@ -17,6 +18,8 @@ from modelgraft.core.card import find_cards
 from modelgraft.core.lazy import load
 from modelgraft.core.options import build, options
 from modelgraft.core.settings import Settings
+from modelgraft.diffusion.load import load_flux
+from modelgraft.methods.ominicontrol import AdapterInfo, OminiControl
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -39,6 +42,7 @@ COMMAND_OPTIONS = {
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)")
 _HUB_ID = re.compile(r"HuggingFaceTB/[\w.-]+")
+_FLUX_ID = re.compile(r"black-forest-labs/FLUX[\w.-]+")
 
 
 def name_of(path: Path) -> str:
@@ -54,7 +58,10 @@ def blocks(page: Path, language: str) -> list[str]:
 def commands(page: Path) -> list[str]:
     """Lines that a person may type, without the explanation that stands beside them."""
     lines = [line for text in blocks(page, "") for line in text.splitlines()]
-    typed = [re.sub(r"^(\.venv/bin/|torchrun .* -m )(?=modelgraft)", "", line) for line in lines]
+    typed = [
+        re.sub(r"^(\.venv/bin/|(torchrun|accelerate launch) .*-m )(?=modelgraft)", "", line)
+        for line in lines
+    ]
     return [re.split(r"\s{2,}", line)[0] for line in typed if line.startswith("modelgraft")]
 
 
@@ -108,21 +115,35 @@ def test_code_on_pages_runs(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "report.md").write_text("The report was signed by Ada. It costs nothing. " * 20)
     for number, code in enumerate(blocks(page, "python")):
+        if _FLUX_ID.search(code):
+            make_picture_and_adapter(tmp_path)
         script = tmp_path / f"block-{number}.py"
-        script.write_text(_HUB_ID.sub(str(small_model), code))
+        script.write_text(_FLUX_ID.sub("tiny:flux", _HUB_ID.sub(str(small_model), code)))
         runpy.run_path(str(script))
+
+
+def make_picture_and_adapter(folder: Path) -> None:
+    """What pages about conditions take as given."""
+    Image.linear_gradient("L").save(folder / "house.png")
+    control = OminiControl(load_flux("tiny:flux", device="cpu").pipe)
+    control.attach("edges", AdapterInfo(task="edges", mode="independent"))
+    control.save("edges", folder / "edges.safetensors")
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
 def test_examples_are_short_and_run(
     example: Path,
     small_model: Path,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert len(example.read_text(encoding="utf-8").splitlines()) < 60
+    text = example.read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 60
     assert re.fullmatch(r"\d\d_\w+\.py", example.name)
-    monkeypatch.setattr("sys.argv", [example.name, str(small_model)])
+    own = [] if "load_flux" in text else [str(small_model)]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [example.name, *own])
     runpy.run_path(str(example), run_name="__main__")
     assert capsys.readouterr().out
 

@@ -7,7 +7,7 @@ import torch
 from diffusers import FluxPipeline
 
 from modelgraft.diffusion.latents import decode, encode, grid_ids, pack, token_px, unpack
-from modelgraft.diffusion.prompts import encode_prompts
+from modelgraft.diffusion.prompts import encode_prompts, too_long
 from modelgraft.tiny.flux import build_pipeline
 
 
@@ -60,3 +60,13 @@ def test_equal_prompts_are_encoded_once(
     assert found.tokens.shape == (3, 24, 64) and found.pooled.shape == (3, 64)
     assert torch.equal(found.tokens[0], found.tokens[2])
     assert not torch.equal(found.pooled[0], found.pooled[1])
+
+
+def test_texts_of_which_the_end_is_not_embedded_are_found(pipe: FluxPipeline) -> None:
+    """The text's own end is a token too."""
+    texts = ["star " * number for number in (0, 7, 8, 23, 24, 40)]
+    assert too_long(pipe, texts) == texts[4:]
+    assert too_long(pipe, texts, length=8) == texts[2:]
+    shorter, whole, *cut = encode_prompts(pipe, texts[2:]).tokens
+    assert not torch.equal(shorter, whole)
+    assert all(torch.equal(one, whole) for one in cut)

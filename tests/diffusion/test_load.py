@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import json
 import shutil
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from loopback_hub import COMMIT, point_at, serving
 from modelgraft.cli import models
 from modelgraft.core import store
 from modelgraft.core.errors import ConfigError, InputError, Unavailable, UnsupportedModel
@@ -383,77 +382,12 @@ def test_the_models_command_lists_gets_and_checks_a_pipeline(
 
 # -- the hub ---------------------------------------------------------------------------------------
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-class Hub(http.server.BaseHTTPRequestHandler):
-    """As much of a hub as one repository needs; `served` remembers the files asked for."""
-
-    folder: Path
-    served: list[str]
-
-    def do_HEAD(self) -> None:
-        self.do_GET(body=False)
-
-    def do_GET(self, body: bool = True) -> None:
-        path = self.path.partition("?")[0]
-        if path.startswith("/api/models/owner/tiny-flux"):
-            files = [
-                {"rfilename": str(file.relative_to(self.folder)), "size": file.stat().st_size}
-                for file in sorted(self.folder.rglob("*"))
-                if file.is_file()
-            ]
-            content = json.dumps({"id": "owner/tiny-flux", "sha": COMMIT, "siblings": files})
-            return self.answer(200, content.encode(), body)
-        name = path.removeprefix("/owner/tiny-flux/resolve/").partition("/")[2]
-        if not path.startswith("/owner/tiny-flux/") or not (self.folder / name).is_file():
-            return self.answer(404, b"", body, {"X-Error-Code": "RepoNotFound"})
-        if body:
-            self.served.append(name)
-        content = (self.folder / name).read_bytes()
-        etag = hashlib.sha256(content).hexdigest()
-        self.answer(200, content, body, {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT})
-
-    def answer(
-        self, status: int, content: bytes, body: bool, headers: dict[str, str] | None = None
-    ) -> None:
-        self.send_response(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if body:
-            self.wfile.write(content)
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
-def point_at(endpoint: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What HF_ENDPOINT and HF_HOME do when the hub library is imported."""
-    from huggingface_hub import constants
-
-    template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.delenv("MODELGRAFT_OFFLINE", raising=False)
-
 
 @pytest.fixture
 def served(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The names asked of a hub on loopback that holds `folder` as owner/tiny-flux."""
-    handler = type("OneHub", (Hub,), {"folder": folder, "served": []})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    point_at(f"http://127.0.0.1:{server.server_port}", tmp_path / "hub", monkeypatch)
-    yield handler.served  # ty: ignore[unresolved-attribute]
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving("owner/tiny-flux", folder, tmp_path / "hub", monkeypatch) as names:
+        yield names
 
 
 @pytest.mark.parametrize("name", ["owner/tiny-flux", "owner/tiny-flux@main"])

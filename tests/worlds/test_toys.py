@@ -14,7 +14,7 @@ from modelgraft.worlds.captions import (
     phrases,
     same_object,
 )
-from modelgraft.worlds.palettes import COLOURS, HUE_BOXES, colours, lab
+from modelgraft.worlds.palettes import COLOURS, HUE_BOXES, colours
 from modelgraft.worlds.rendering import BACKGROUND, DISTRACTOR, MAIN, SECOND, render
 from modelgraft.worlds.shapes import SHAPES, outline
 from modelgraft.worlds.toys import (
@@ -174,15 +174,11 @@ def test_a_lower_toy_is_nearer(trained: tuple[Subjects, Placings]) -> None:
 
 
 def test_named_colours_are_far_apart() -> None:
+    lab = pytest.importorskip("skimage.color").rgb2lab
     names = np.arange(len(HUE_BOXES))
     middle = lab(colours(names, np.full((len(names), 3), 0.5)))
     away = np.linalg.norm(middle[:, None] - middle, axis=-1)
     assert (away + 1e9 * np.eye(len(names))).min() > 25
-
-
-def test_lab_of_known_colours() -> None:
-    found = lab(np.array([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]))
-    assert np.allclose(found, [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20]], atol=0.05)
 
 
 # -- captions --------------------------------------------------------------------------------------

@@ -9,13 +9,10 @@ pictures (0, 1, ... unless given), so it depends neither on the order nor on the
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -24,12 +21,9 @@ from PIL import Image, ImageFilter
 from scipy import ndimage
 from torch import Tensor
 
-from modelgraft.core.errors import InputError, UnsupportedModel
-from modelgraft.core.hub import Layout, fetch_snapshot
-from modelgraft.core.intake import WEIGHTS, check_configs, check_model_folder
-from modelgraft.core.lazy import need
-from modelgraft.core.store import to_stderr
+from modelgraft.core.errors import InputError
 from modelgraft.diffusion.pictures import Size, from_bytes, resize, to_bytes
+from modelgraft.diffusion.vision import USUAL, load_vision_model
 from modelgraft.worlds.draws import pick, uniforms
 
 Bytes = NDArray[np.uint8]
@@ -37,7 +31,7 @@ Marks = NDArray[np.bool_]
 Estimator = Callable[[Tensor], Tensor]
 """Depth [b, 1, H, W] of pictures [b, 3, H, W]: 1 is near, 0 far."""
 
-DEPTH_MODEL: Final = "LiheYoung/depth-anything-small-hf"
+DEPTH_MODEL: Final = USUAL["depth"]
 # The tangent of 22.5 degrees in 15 binary places, as OpenCV rounds it.
 _SHIFT: Final = 15
 _TAN_22: Final = round(0.41421356237309505 * 2**_SHIFT)
@@ -204,12 +198,9 @@ def depth_anything(model: str = DEPTH_MODEL) -> Estimator:
 
     Each picture's depth is stretched to reach from 0 to 1 and cut to 8 bits, as the
     depth-estimation pipeline of transformers does (Depth Anything, arXiv 2401.10891). Loaded once;
-    it works where the pictures are. Raises `MissingExtra` without transformers, `InputError` for a
-    name that is none, `UnsupportedModel` for a model of another kind, and `Unavailable` when it is
-    not on this machine and the hub cannot be reached.
+    it works where the pictures are. Raises what `load_vision_model` raises.
     """
-    transformers = need("transformers", extra="hf")
-    processor, network = _loaded(transformers, _depth_folder(model))
+    processor, network = load_vision_model(model, "depth")
 
     @torch.no_grad()
     def estimate(pictures: Tensor) -> Tensor:
@@ -223,70 +214,6 @@ def depth_anything(model: str = DEPTH_MODEL) -> Estimator:
         return ((raw - least) / (most - least).clamp(min=1e-12) * 255).floor() / 255
 
     return estimate
-
-
-def _loaded(transformers: Any, folder: Path) -> tuple[Any, Any]:
-    """The image processor and the network, from a folder that was checked."""
-    check_model_folder(folder)
-    try:
-        with _quiet(transformers):
-            processor = transformers.AutoImageProcessor.from_pretrained(
-                folder, local_files_only=True
-            )
-            network, info = transformers.AutoModelForDepthEstimation.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, output_loading_info=True
-            )
-    except Exception as error:  # the stock loaders raise every kind
-        raise UnsupportedModel(
-            f"{folder}: transformers {transformers.__version__} cannot load it as a depth model:\n"
-            f"  {str(error).strip()[:500]}"
-        ) from error
-    if absent := sorted(info["missing_keys"]):
-        raise UnsupportedModel(
-            f"{folder}: {len(absent)} tensors of the model are not in its file, such as "
-            f"{absent[0]}.\n  The folder belongs to another kind of model, or is incomplete."
-        )
-    return processor, network.eval()
-
-
-def _depth_folder(model: str) -> Path:
-    if Path(model).is_dir():
-        return Path(model)
-    name, _, revision = model.partition("@")
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
-        raise InputError(
-            f"{model}: no such folder, and no name of a repository.\n"
-            f"  The usual depth model is {DEPTH_MODEL}."
-        )
-    layout = Layout(
-        entry="config.json",
-        choose=_depth_files,
-        check=check_configs,
-        has_weights=lambda folder: (folder / WEIGHTS).is_file(),
-        wanted=f"config.json and {WEIGHTS}",
-        instead="the folder of a copy, or depth maps of your own",
-    )
-    return fetch_snapshot(name, revision, layout, offline=False, report=to_stderr).folder
-
-
-def _depth_files(names: Iterable[str]) -> tuple[list[str], list[str]]:
-    flat = sorted(name for name in names if "/" not in name)
-    return [name for name in flat if name.endswith(".json")], [WEIGHTS] * (WEIGHTS in flat)
-
-
-@contextmanager
-def _quiet(transformers: Any) -> Generator[None]:
-    """Keep bars, and the remark that torchvision would be faster, off the terminal."""
-    logging = transformers.utils.logging
-    level, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if has_bars:
-            logging.enable_progress_bar()
 
 
 # -- tasks -----------------------------------------------------------------------------------------

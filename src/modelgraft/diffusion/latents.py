@@ -40,10 +40,11 @@ def token_px(pipe: Any) -> int:
 def encode(pipe: Any, pictures: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Tokens [b, n, 4c] of pictures [b, 3, H, W] from 0 to 1, sides being multiples of a token.
 
-    The mode of the codec's distribution; with a `generator` a sample of it.
+    The mode of the codec's distribution; with a `generator` a sample of it. They come where the
+    pipeline executes, which is not where an offloaded codec rests.
     """
     vae = pipe.vae
-    found = vae.encode((pictures * 2 - 1).to(vae.device, vae.dtype)).latent_dist
+    found = vae.encode((pictures * 2 - 1).to(pipe._execution_device, vae.dtype)).latent_dist
     latents = found.mode() if generator is None else found.sample(generator)
     return pack((latents - (vae.config.shift_factor or 0)) * vae.config.scaling_factor)
 
@@ -52,7 +53,7 @@ def encode(pipe: Any, pictures: Tensor, generator: torch.Generator | None = None
 def decode(pipe: Any, tokens: Tensor, height: int, width: int) -> Tensor:
     """Pictures [b, 3, H, W] from 0 to 1 of tokens [b, height x width, 4c]."""
     vae = pipe.vae
-    latents = unpack(tokens.to(vae.device, vae.dtype), height, width)
+    latents = unpack(tokens.to(pipe._execution_device, vae.dtype), height, width)
     latents = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0)
     pictures = vae.decode(latents, return_dict=False)[0]
     return ((pictures.float() + 1) / 2).clamp(0, 1)

@@ -30,6 +30,7 @@ from modelgraft.core.pipelines import (
     files_to_fetch,
     has_weights,
 )
+from modelgraft.core.quiet import no_progress_bars
 from modelgraft.core.store import Report, to_stderr
 from modelgraft.nn.devices import DType, find_device, find_dtype, move
 from modelgraft.nn.memory import check_memory
@@ -106,7 +107,7 @@ def load_flux(
         advice="Use --dtype bfloat16, a smaller model, or another --device.",
     )
     refuse_non_finite(path, [f"{part}/{one}" for part, file in files for one in non_finite(file)])
-    with _one_clear_error(path), _quiet():
+    with _one_clear_error(path):
         pipe = _load_folder(checked, number_type)
         move(pipe, place, name=name)
     pipe.set_progress_bar_config(disable=True)
@@ -130,7 +131,7 @@ def load_flux_skeleton(
     number_type = find_dtype(dtype, find_device(device), lambda: "float32")
     path, revision = _find(str(name), offline, report, weights=False)
     check_pipeline_configs(path)
-    with _one_clear_error(path), _quiet():
+    with _one_clear_error(path):
         kind = need("diffusers", extra="hf").FluxTransformer2DModel
         config = kind.load_config(path / "transformer", local_files_only=True)
         with torch.device("meta"):
@@ -221,7 +222,9 @@ def _load_part(checked: PipelineFolder, part: str, dtype: torch.dtype) -> Any:
 @contextlib.contextmanager
 def _one_clear_error(folder: Path) -> Generator[None]:
     try:
-        yield
+        # transformers first, so that importing diffusers is quiet too.
+        with no_progress_bars(*reversed(_LIBRARIES), remarks=False):
+            yield
     except UnsupportedModel:
         raise
     # The stock loaders raise every kind of error, tokenizers the bare class.
@@ -231,17 +234,3 @@ def _one_clear_error(folder: Path) -> Generator[None]:
             f"{folder}: {' with '.join(versions)} cannot load it as a Flux pipeline:\n"
             f"  {str(error).strip()[:500]}"
         ) from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Generator[None]:
-    """Keep the bars and remarks of both libraries off the terminal, those of importing too."""
-    with contextlib.ExitStack() as undo:
-        for library in reversed(_LIBRARIES):
-            logging = need(f"{library}.utils.logging", extra="hf")
-            undo.callback(logging.set_verbosity, logging.get_verbosity())
-            logging.set_verbosity_error()
-            if logging.is_progress_bar_enabled():
-                undo.callback(logging.enable_progress_bar)
-                logging.disable_progress_bar()
-        yield

@@ -40,3 +40,11 @@ def encode_prompts(
     found = Prompts(*(torch.cat(parts) for parts in zip(*rows, strict=True)))
     places = {text: place for place, text in enumerate(distinct)}
     return found.take([places[text] for text in texts])
+
+
+def too_long(pipe: Any, texts: Sequence[str], *, length: int = 512) -> list[str]:
+    """The texts whose end `encode_prompts` leaves out."""
+    tokenizer = pipe.tokenizer_2
+    most = min(length, tokenizer.model_max_length)
+    rows = tokenizer(list(texts), truncation=False, verbose=False).input_ids if texts else []
+    return [text for text, row in zip(texts, rows, strict=True) if len(row) > most]

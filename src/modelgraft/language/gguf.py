@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,23 +13,11 @@ import torch
 from modelgraft.core.errors import UnsupportedModel
 from modelgraft.core.gguf import gguf_metadata
 from modelgraft.core.lazy import need
+from modelgraft.core.quiet import no_progress_bars
 from modelgraft.nn.weights import is_finite, refuse_non_finite
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-
-@contextlib.contextmanager
-def no_progress_bars() -> Generator[None]:
-    """Keep the bars of transformers off the terminal while a model is read or written."""
-    logging = need("transformers", extra="hf").utils.logging
-    were_on = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if were_on:
-            logging.enable_progress_bar()
 
 
 def load_gguf(path: Path, *, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

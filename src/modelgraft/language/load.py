@@ -23,8 +23,9 @@ from modelgraft.core.errors import InputError, Unavailable, UnsupportedModel
 from modelgraft.core.gguf import gguf_metadata, gguf_num_weights
 from modelgraft.core.intake import ModelFolder, check_configs, check_model_folder
 from modelgraft.core.lazy import need
+from modelgraft.core.quiet import no_progress_bars
 from modelgraft.core.store import Report, to_stderr
-from modelgraft.language.gguf import load_gguf, no_progress_bars, split_digits
+from modelgraft.language.gguf import load_gguf, split_digits
 from modelgraft.language.hub import fetch_snapshot
 from modelgraft.nn.devices import DType, find_device, find_dtype, move
 from modelgraft.nn.memory import check_memory

@@ -20,7 +20,7 @@ from modelgraft.core.errors import ConfigError, UnsupportedModel
 from modelgraft.core.files import atomic_folder, remove_folder
 from modelgraft.core.intake import check_configs, check_model_folder
 from modelgraft.core.lazy import need
-from modelgraft.language.gguf import no_progress_bars
+from modelgraft.core.quiet import no_progress_bars
 from modelgraft.language.logprobs import causal_lm
 from modelgraft.nn.weights import non_finite, plain_os_errors, refuse_non_finite
 

@@ -56,13 +56,13 @@ class PixelCodec(ModelMixin, ConfigMixin):
     def encode(self, x: Tensor, return_dict: bool = True) -> Any:
         """The latents of a picture, as a distribution without spread."""
         blocks = rearrange(x, "b c (h p) (w q) -> b (p q c) h w", p=2, q=2)
-        mean = torch.einsum("dk,bkhw->bdhw", self.analysis.to(x.dtype), blocks)
+        mean = torch.einsum("dk,bkhw->bdhw", self.analysis.to(x), blocks)
         moments = torch.cat([mean, torch.zeros_like(mean)], dim=1)
         found = DiagonalGaussianDistribution(moments, deterministic=True)
         return AutoencoderKLOutput(latent_dist=found) if return_dict else (found,)
 
     def decode(self, z: Tensor, return_dict: bool = True, generator: object = None) -> Any:
         """The picture of some latents."""
-        blocks = torch.einsum("kd,bdhw->bkhw", self.synthesis.to(z.dtype), z)
+        blocks = torch.einsum("kd,bdhw->bkhw", self.synthesis.to(z), z)
         sample = rearrange(blocks, "b (p q c) h w -> b c (h p) (w q)", p=2, q=2, c=3)
         return DecoderOutput(sample=sample) if return_dict else (sample,)

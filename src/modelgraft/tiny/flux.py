@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from modelgraft.core.files import read_json, write_json
+from modelgraft.core.quiet import no_progress_bars
 from modelgraft.diffusion.load import set_default_size
-from modelgraft.language.gguf import no_progress_bars
 from modelgraft.nn.weights import plain_os_errors
 from modelgraft.tiny.codec import PixelCodec
 from modelgraft.tiny.phrases import build_tokenizer

@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 
 from modelgraft.core.files import read_json, write_json
-from modelgraft.language.gguf import load_gguf, no_progress_bars
+from modelgraft.core.quiet import no_progress_bars
+from modelgraft.language.gguf import load_gguf
 from modelgraft.nn.weights import plain_os_errors
 
 

@@ -1,11 +1,10 @@
-"""Named colours as boxes of hue, saturation and value, and colour space conversions."""
+"""Named colours as boxes of hue, saturation and value."""
 
 from __future__ import annotations
 
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from modelgraft.worlds.draws import Floats, Ints
 
@@ -38,19 +37,3 @@ def hsv_to_rgb(hue_deg: Floats, saturation: Floats, value: Floats) -> Floats:
     turns = (np.array([5.0, 3.0, 1.0]) + hue_deg[:, None] / 60) % 6
     dip = np.clip(np.minimum(turns, 4 - turns), 0, 1)
     return value[:, None] * (1 - saturation[:, None] * dip)
-
-
-def lab(srgb: NDArray[np.floating]) -> Floats:
-    """CIE L*a*b* [..., 3] of sRGB from 0 to 1, for the white point D65 (CIE 15:2004)."""
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    matrix = np.array(
-        [
-            [0.4124564, 0.3575761, 0.1804375],
-            [0.2126729, 0.7151522, 0.0721750],
-            [0.0193339, 0.1191920, 0.9503041],
-        ]
-    )
-    xyz = linear @ matrix.T / np.array([0.95047, 1.0, 1.08883])
-    root = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
-    x, y, z = np.moveaxis(root, -1, 0)
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)

@@ -122,10 +122,10 @@ def condition(
 
 def attach(
     control: OminiControl, name: str, *, seed: int = 0, mode: Any = "joint", rank: int = 3,
-    task: str = "edges", delta: tuple[float, ...] = (0, 0), **more: Any,
+    task: str = "edges", delta: tuple[float, ...] = (0, 0), blocks: Any = None, **more: Any,
 ) -> None:  # fmt: skip
     """An adapter of ours with random matrices, as after training."""
-    info = AdapterInfo(task=task, mode=mode, delta=delta)
+    info = AdapterInfo(task=task, mode=mode, delta=delta, blocks=blocks)
     control.attach(name, info, rank=rank, seed=seed, **more)
     fill(control.transformer, name, seed=seed)
 

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from embedded import open_random, opened, random_judges
 
+from modelgraft.core.errors import ConfigError
 from modelgraft.core.settings import Settings
 from modelgraft.diffusion.load import load_flux
 from modelgraft.methods.ominicontrol import actions, measuring
@@ -21,6 +23,7 @@ from modelgraft.methods.ominicontrol.config import (
     PairsConfig,
     PretrainConfig,
 )
+from modelgraft.methods.ominicontrol.data.shown import Shown
 from modelgraft.methods.ominicontrol.pairs.reading import read_records
 from modelgraft.tiny.flux import build_pipeline, save_pipeline
 from modelgraft.tiny.oracles import load_judges
@@ -50,6 +53,30 @@ def test_pictures_are_measured_beside_those_without_the_condition(
     assert found[wanted].baseline is not None and found["text"].n == 4
     rows = json.loads((tmp_path / "run" / "artefacts" / "samples.json").read_text())
     assert set(rows) == {"with", "without"} and len(rows["with"][wanted]) == 4
+
+
+def test_what_the_toy_world_alone_can_show_is_not_asked_of_files(tmp_path: Path) -> None:
+    for task in ("edges", "subject"):
+        made, _ = open_random("", Settings())
+        made.attach(task, AdapterInfo(task=task))
+        made.save(task, tmp_path / f"{task}.safetensors")
+    for changes, told in (
+        ({"adapter": "edges", "size": 64}, "the toy world has 32"),
+        ({"adapter": "subject", "data": tmp_path}, "a subject is known again"),
+    ):
+        task = changes["adapter"]
+        given = {"size": 32, **changes, "adapter": str(tmp_path / f"{task}.safetensors")}
+        with pytest.raises(ConfigError, match=told), opened(tmp_path / task) as run:
+            actions.evaluate(EvaluateConfig(**given), run)
+
+
+def test_the_region_to_fill_of_own_files_is_the_one_that_is_black() -> None:
+    targets = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    conditions = targets.clone()
+    conditions[:, :, 8:24] = 0
+    shown = Shown(targets=targets, prompts=["", ""], conditions={"fill": conditions})
+    found = measuring.obeyed("fill", targets + 0.1 * (conditions == 0), shown)
+    assert np.allclose(found["hidden MSE"], 25.5**2) and np.allclose(found["known MSE"], 0)
 
 
 def test_the_cost_of_a_model_is_told_from_its_config(tmp_path: Path) -> None:

@@ -146,6 +146,8 @@ def test_an_alpha_that_is_no_number_is_refused(pipe, tensors, tmp_path, alpha):
         ({"task": "edges", "scale": 0}, "cannot be used"),
         ({"task": "edges", "scale": float("nan")}, "cannot be used"),
         ({"task": "edges", "delta": [float("inf"), 0]}, "cannot be used"),
+        ({"task": "edges", "blocks": [2]}, "cannot be used"),
+        ({"task": "edges", "blocks": ["a", "b"]}, "cannot be used"),
     ],
 )  # fmt: skip
 def test_a_header_that_says_something_else_is_refused(pipe, tensors, tmp_path, header, expected):

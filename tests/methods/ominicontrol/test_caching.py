@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import peft
@@ -26,7 +27,7 @@ from random_flux import (
 )
 from torch import Tensor
 
-from modelgraft.core.errors import UnsupportedModel
+from modelgraft.core.errors import ConfigError, UnsupportedModel
 from modelgraft.methods.ominicontrol.adapter.control import Condition, OminiControl
 
 CLOSE = 1e-5
@@ -167,6 +168,29 @@ def test_the_same_prompt_again_is_not_written_again(independent):
             for inputs in (one, one, again, other, one):
                 stock(independent.transformer, inputs)
     assert found == {12: 5, 6: 2}
+
+
+def test_a_gradient_that_the_cache_would_lose_is_refused(pipe):
+    control, inputs = with_adapters(pipe, "independent"), make_inputs()
+    with control.use(condition("edges"), executor="cached"):
+        with pytest.raises(ConfigError, match=r"no gradient.*\n.*executor='branch'"):
+            stock(pipe.transformer, inputs)
+    with control.use(condition("edges"), executor="branch"):
+        stock(pipe.transformer, inputs).sum().backward()
+    assert any(one.grad is not None for one in control.parameters("edges"))
+
+
+def test_other_gradients_flow_at_every_step_as_through_the_branches(pipe):
+    control, found = with_adapters(pipe, "independent"), {}
+    pipe.transformer.requires_grad_(False)
+    for executor in ("branch", "cached"):
+        x = make_inputs().hidden_states.requires_grad_(True)
+        with control.use(condition("edges"), executor=executor):
+            for _ in range(2):
+                stock(pipe.transformer, replace(make_inputs(), hidden_states=x)).sum().backward()
+        found[executor] = x.grad
+    assert distance(found["branch"], found["cached"]) < 1e-3
+    assert not any(one.requires_grad for one in pipe.transformer.parameters())
 
 
 # -- beside other things on the transformer --------------------------------------------------------

@@ -21,6 +21,7 @@ from random_flux import (
 from torch import Tensor
 
 from modelgraft.core.errors import ConfigError
+from modelgraft.methods.ominicontrol.adapter.caching import CachedForward
 from modelgraft.methods.ominicontrol.adapter.control import (
     OminiControl,
     black,
@@ -201,6 +202,58 @@ def test_a_condition_counts_from_its_start_to_its_end_of_the_steps(independent, 
         assert distance(found, expected) < CLOSE
 
 
+@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize(
+    "guidance", [{}, {"true_cfg_scale": 2.5, "negative_prompt": "small"}], ids=["plain", "guided"]
+)
+@torch.no_grad()
+def test_steps_are_told_apart_where_half_precision_rounds_their_times(
+    independent, monkeypatch, executor, guidance
+):
+    """Of 200 steps, whose times have some 100 values in bfloat16."""
+    pipe, seen = independent.pipe, []
+    text = {key: one.bfloat16() for key, one in _embedded(pipe, "red star").items()}
+    if guidance:
+        text |= {f"negative_{key}": one for key, one in text.items()}
+
+    def told(self: Any, inputs: Any, strengths: list[float]) -> Tensor:
+        seen.append(strengths[0])
+        return torch.zeros_like(inputs.hidden_states)
+
+    monkeypatch.setattr(CachedForward, "velocity", told)
+    monkeypatch.setattr(
+        "modelgraft.methods.ominicontrol.adapter.control.branch_velocity",
+        lambda transformer, inputs, now, wiring: told(None, inputs, [now[0].strength]),
+    )
+    given = condition("edges", start=0.25, end=0.75)
+    with independent.use(given, executor=executor, image_guidance=1.5):
+        for _ in range(2):
+            pipe(**text, height=12, width=16, num_inference_steps=200, output_type="latent",
+                 **({"true_cfg_scale": 2.5} if guidance else {}))  # fmt: skip
+    calls = (2 if guidance else 1) * 2
+    assert seen == ([0] * 50 * calls + [1] * 100 * calls + [0] * 50 * calls) * 2
+
+
+def _embedded(pipe: Any, prompt: str) -> dict[str, Tensor]:
+    tokens, pooled, _ = pipe.encode_prompt(prompt, None)
+    return {"prompt_embeds": tokens, "pooled_prompt_embeds": pooled}
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_condition_is_seen_in_the_blocks_of_its_adapters_training(pipe, executor):
+    control = OminiControl(pipe)
+    attach(control, "edges", mode="independent", blocks=(0, 2))
+    attach(control, "grey", mode="independent", seed=2)
+    found = answer(control, condition("edges"), executor=executor)
+    early = answer(control, condition("edges"), executor=executor, blocks=range(2))
+    late = answer(control, condition("edges"), executor=executor, blocks=range(4))
+    assert torch.equal(found, early) and distance(found, late) > CLEAR
+    both = [condition("edges"), condition("grey")]
+    with pytest.raises(ConfigError, match="different blocks"):
+        answer(control, *both, executor=executor)
+    answer(control, *both, executor=executor, blocks=range(4))
+
+
 NESTS = [
     ("branch", "branch"),
     ("cached", "branch"),
@@ -210,6 +263,7 @@ NESTS = [
 
 
 @pytest.mark.parametrize(("outer", "inner"), NESTS)
+@torch.no_grad()
 def test_the_innermost_conditions_count_and_then_the_outer_ones_again(independent, outer, inner):
     first, second = condition("edges"), condition("subject", seed=31)
     expected = [answer(independent, one) for one in (first, second)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from embedded import open_random, opened, random_judges
+from safetensors.torch import load_file, save_file
 
 from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.core.settings import Settings
@@ -33,7 +36,7 @@ from modelgraft.methods.ominicontrol.experiments import (
     several,
     speed,
 )
-from modelgraft.methods.ominicontrol.opening import load_adapters
+from modelgraft.methods.ominicontrol.opening import load_adapters, read_condition
 from modelgraft.methods.ominicontrol.train import Learning, train
 from modelgraft.training.config import OptimConfig
 
@@ -44,7 +47,8 @@ TINY = OptimConfig(lr=1e-3, batch=4, micro_batch=2, save_every=2)
 def random_model(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (learning, drawing, arms):
         monkeypatch.setattr(module, "open_control", open_random)
-    monkeypatch.setattr(arms, "load_judges", random_judges)
+    for module in (learning, arms):
+        monkeypatch.setattr(module, "load_judges", random_judges)
     monkeypatch.setattr(learning, "_PROBES", 2)
     monkeypatch.setattr(learning, "_PROBE_STEPS", 1)
 
@@ -120,6 +124,74 @@ def test_one_picture_is_learnt_by_heart_as_far_as_a_random_model_allows(tmp_path
     assert sum(losses[-10:]) < 0.88 * sum(losses[:10])
 
 
+def events(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(row) for row in (folder / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two pictures, the second black, with a prompt too long and one that is not."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, light, prompt in (("a", 1.0, "star " * 40), ("b", 0.0, "star")):
+        picture = light * torch.rand(3, 40, 40, generator=torch.Generator().manual_seed(0))
+        write_picture(folder / f"{name}.png", picture)
+        (folder / f"{name}.txt").write_text(prompt)
+    return folder
+
+
+@pytest.mark.parametrize("task", ["edges", "fill", "depth"])
+def test_own_pictures_are_learnt_from_and_what_is_odd_in_them_is_logged(
+    tmp_path: Path, photos: Path, task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELGRAFT_OFFLINE", "1")
+    if task == "depth":
+        (photos / "depth").mkdir()
+        for name in "ab":
+            shutil.copy(photos / f"{name}.png", photos / "depth")
+    config = TrainConfig(data=photos, task=(task,), size=32, steps=1, probe_every=0, optim=TINY)
+    with opened(tmp_path / "run") as run:
+        names = {one.name for one in learning.learn(config, run).numbers}
+    logged = {one["event"]: one for one in events(tmp_path / "run")}
+    assert logged["prompts cut off"]["num"] == 1
+    assert logged["conditions all black, as dropped ones in training"]["num"] == 1
+    wanted = {"edges": "edge F1", "fill": "hidden MSE", "depth": "depth MSE"}[task]
+    # The model that estimates depth is not on this machine.
+    assert ("depth is not measured" in logged) == (task == "depth")
+    assert (wanted in names) == (task != "depth")
+
+
+def test_the_depth_of_toys_is_measured(tmp_path: Path) -> None:
+    config = TrainConfig(task=("depth",), size=32, steps=1, probe_every=0, optim=TINY)
+    with opened(tmp_path / "run") as run:
+        names = {one.name: one for one in learning.learn(config, run).numbers}
+    assert names["depth MSE"].n == 2 and names["depth MSE"].baseline is not None
+
+
+def test_the_blocks_that_see_a_condition_in_training_are_in_the_file(tmp_path: Path) -> None:
+    config = TrainConfig(size=32, steps=1, blocks=(0, 2), probe_every=0, optim=TINY)
+    with opened(tmp_path / "run") as run:
+        learning.learn(config, run)
+    made, _ = open_random("", Settings())
+    made.load(tmp_path / "run" / "artefacts" / "edges.safetensors")
+    assert made.infos["edges"].blocks == (0, 2) and made.blocks_of(["edges"]) == range(2)
+
+
+def test_an_adapter_to_go_on_from_brings_its_own_rank(tmp_path: Path, adapter: Path) -> None:
+    config = TrainConfig(size=32, steps=1, start=adapter, probe_every=0, optim=TINY)
+    for changes in ({"rank": 8}, {"alpha": 2.0}, {"modules": "qk"}):
+        (name,) = changes
+        with pytest.raises(ConfigError, match=f"{name}: .* has its own"):
+            with opened(tmp_path / name) as run:
+                learning.learn(replace(config, **changes), run)
+    with opened(tmp_path / "run") as run:
+        learning.learn(config, run)
+    before = read_lora(adapter, header="omini").up
+    after = weights(tmp_path / "run")
+    assert all(torch.allclose(before[name], one, atol=0.01) for name, one in after.items())
+    assert not all(torch.equal(before[name], one) for name, one in after.items())
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -190,6 +262,8 @@ def test_the_same_seed_draws_the_same_bytes(tmp_path: Path, adapter: Path, photo
         ({"prompt": ()}, "say what to draw"),
         ({"strength": (1.0, 2.0)}, "2 values for 1 conditions"),
         ({"adapter": ("tiny:nothing",)}, "not shipped"),
+        ({"negative": "small", "guidance": 1.0}, "negative: it needs"),
+        ({"guidance": 0.5}, "guidance 0.5: true guidance begins at 1"),
     ],
 )
 def test_a_command_that_cannot_be_drawn_is_told(
@@ -200,9 +274,61 @@ def test_a_command_that_cannot_be_drawn_is_told(
         drawing.draw(GenerateConfig(**given), run)
 
 
-def test_an_adapter_named_twice_is_loaded_once(adapter: Path) -> None:
+def test_an_adapter_named_twice_is_loaded_once(tmp_path: Path, adapter: Path) -> None:
     made, _ = open_random("", Settings())
-    assert load_adapters(made, [str(adapter), str(adapter)]) == ["edges", "edges"]
+    with opened(tmp_path / "run") as run:
+        assert load_adapters(made, [str(adapter), str(adapter)], run) == ["edges", "edges"]
+
+
+@pytest.mark.parametrize(("strength", "number"), [(1.0, 4), (2.0, 5)])
+def test_pictures_that_are_there_already_are_not_drawn_for_the_grid(
+    tmp_path: Path, adapter: Path, photo: Path, strength: float, number: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    calls: list[Any] = []
+    stock = drawing.generate
+    monkeypatch.setattr(drawing, "generate", lambda *a, **k: calls.append(a) or stock(*a, **k))
+    config = GenerateConfig(prompt=("a star toy",), condition=(photo,), adapter=(str(adapter),),
+                            strength=(strength,), steps=1, compare=True)  # fmt: skip
+    with opened(tmp_path / "run") as run:
+        drawing.draw(config, run)
+    assert len(calls) == number
+
+
+def test_what_is_allowed_and_seldom_meant_is_logged(tmp_path: Path, adapter: Path) -> None:
+    black, bare = tmp_path / "black.png", tmp_path / "experimental" / "canny.safetensors"
+    write_picture(black, torch.zeros(3, 32, 32))
+    bare.parent.mkdir()
+    save_file(load_file(adapter), bare)
+    config = GenerateConfig(prompt=("star " * 40, "star"), condition=(black,), adapter=(str(bare),),
+                            strength=(50.0,), size=32, steps=1)  # fmt: skip
+    with opened(tmp_path / "run") as run:
+        drawing.draw(config, run)
+    logged = events(tmp_path / "run")
+    notes = " ".join(one["note"] for one in logged if one["event"] == "adapter")
+    assert "experimental/canny: edges, delta (0.0, 0.0)" in notes and "alpha" in notes
+    by_name = {one["event"]: one for one in logged}
+    assert by_name["prompts cut off"]["num"] == 1
+    assert by_name["strength far above the 1 of training"]["strength"] == 50
+    assert str(black) in by_name["conditions all black, as dropped ones in training"]["condition"]
+
+
+@pytest.mark.parametrize(
+    ("info", "output_px", "side"),
+    [
+        (AdapterInfo(task="edges", condition_px=32), None, 32),
+        (AdapterInfo(task="edges", condition_px=32), 64, 64),
+        (AdapterInfo(task="edges", condition_px=16, scale=2.0), 64, 32),
+        (AdapterInfo(task="subject", condition_px=32), 64, 32),
+        (AdapterInfo(task="subject"), 64, 64),
+    ],
+)
+def test_a_condition_follows_the_output_where_it_lies_over_it(
+    photo: Path, info: AdapterInfo, output_px: int | None, side: int
+) -> None:
+    pipe = open_random("", Settings())[0].pipe
+    found = read_condition(photo, info, pipe, output_px=output_px, derive=False)
+    assert found.shape == (3, side // 2, side)
 
 
 # -- baselines and experiments ---------------------------------------------------------------------

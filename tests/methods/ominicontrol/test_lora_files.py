@@ -18,10 +18,10 @@ from safetensors.torch import load_file, save_file
 
 from modelgraft.core.errors import InputError
 from modelgraft.methods.ominicontrol.adapter.control import OminiControl
-from modelgraft.methods.ominicontrol.adapter.info import AdapterInfo, published
+from modelgraft.methods.ominicontrol.adapter.info import PUBLISHED, AdapterInfo, published
 
 INFO = AdapterInfo(
-    task="subject", mode="independent", delta=(0, -32), scale=2.0, condition_px=256,
+    task="subject", mode="independent", delta=(0, -32), scale=2.0, blocks=(0, 2), condition_px=256,
     base="tiny:flux", steps=8, guidance=3.5, image_guidance=1.5,
 )  # fmt: skip
 
@@ -51,7 +51,8 @@ def scales(transformer: Any, name: str) -> dict[str, float]:
 def test_a_saved_adapter_comes_back_whole(parts, saved):
     control, path = saved
     other = OminiControl(make_pipe(parts))
-    assert other.load(path) == "subject"
+    told: list[str] = []
+    assert other.load(path, report=told.append) == "subject" and told == []
     assert other.infos["subject"] == INFO
     before, after = (matrices(one.transformer, "subject") for one in (control, other))
     assert before.keys() == after.keys()
@@ -124,8 +125,10 @@ def test_a_file_without_metadata_has_alpha_equal_to_rank(parts, saved, tmp_path)
     bare = tmp_path / "omini" / "subject_512.safetensors"
     bare.parent.mkdir()
     save_file(load_file(path), bare)
-    other = OminiControl(make_pipe(parts))
-    other.load(bare)
+    other, told = OminiControl(make_pipe(parts)), []
+    other.load(bare, report=told.append)
+    assert "published omini/subject_512: subject, delta (0, 32)" in told[0]
+    assert "alpha" in told[1] and "rank 2" in told[1] and len(told) == 2
     assert set(scales(other.transformer, "subject_512").values()) == {1.0}
     assert other.infos["subject_512"].delta == (0, 32)
     before, after = (
@@ -196,8 +199,9 @@ def test_an_adapter_with_its_header_wins_over_the_published_list(parts, saved, t
     ],
 )
 def test_published_files_are_known_by_their_names(path, task, delta):
-    found = published(PurePath(path))
-    assert found is not None
+    name = published(PurePath(path))
+    assert name is not None and name.endswith(PurePath(path).stem)
+    found = PUBLISHED[name]
     assert (found.task, found.delta, found.mode) == (task, delta, "joint")
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import peft
 import pytest
 import torch
-from accelerate.hooks import ModelHook, add_hook_to_module
-from diffusers import FluxPipeline
+from accelerate.hooks import CpuOffload, ModelHook, add_hook_to_module
+from diffusers import AutoencoderKL, FluxPipeline
 from peft.tuners.tuners_utils import BaseTunerLayer
 from random_flux import (
     answer,
@@ -156,3 +156,27 @@ def test_hooks_that_accelerate_has_put_on_the_transformer_are_run(pipe, executor
     hook.calls = 0
     stock(pipe.transformer, make_inputs())
     assert hook.calls == 1
+
+
+ELSEWHERE = torch.device("meta")
+"""In the place of an accelerator: sums of tensors here and there fail, as they would."""
+
+
+def test_a_condition_is_encoded_where_an_offloaded_codec_runs(parts, pipe):
+    codec = AutoencoderKL(
+        block_out_channels=(4, 4), down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2, latent_channels=12, norm_num_groups=1,
+    )  # fmt: skip
+    control = with_adapters(FluxPipeline(**{**pipe.components, "vae": codec}), "independent")
+    add_hook_to_module(codec, CpuOffload(ELSEWHERE))
+    tokens = control.tokens(condition("edges"))
+    assert tokens.tokens.shape == (1, 12, 48)
+    assert tokens.tokens.device == tokens.ids.device == ELSEWHERE
+
+
+def test_conditions_follow_the_image_to_where_an_offloaded_transformer_runs(pipe):
+    control = with_adapters(pipe, "independent")
+    add_hook_to_module(pipe.transformer, CpuOffload(ELSEWHERE))
+    given = [condition("edges", strength=0.5), condition("subject")]
+    assert control.tokens(given[0]).tokens.device != ELSEWHERE
+    assert answer(control, *given, executor="branch").device == ELSEWHERE

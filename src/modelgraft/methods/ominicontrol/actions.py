@@ -9,11 +9,14 @@ from safetensors.torch import save_file
 
 from modelgraft.core.attempts import RunRecord
 from modelgraft.core.nested import nested_run
-from modelgraft.core.results import Number, Result, format_value
+from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
-from modelgraft.diffusion.load import load_flux, load_flux_skeleton
-from modelgraft.evaluation.tables import markdown_rows
+from modelgraft.diffusion.load import load_flux
+from modelgraft.diffusion.vision import vision_encoder
+from modelgraft.evaluation.plan import ReproduceConfig
+from modelgraft.evaluation.reproduction import reproduce as reproduce_experiments
 from modelgraft.methods.ominicontrol.config import (
+    ConditionsConfig,
     CostConfig,
     EvaluateConfig,
     GenerateConfig,
@@ -22,16 +25,20 @@ from modelgraft.methods.ominicontrol.config import (
     PretrainConfig,
     TrainConfig,
 )
-from modelgraft.methods.ominicontrol.drawing import draw
+from modelgraft.methods.ominicontrol.data.toys import SIZE_PX
+from modelgraft.methods.ominicontrol.drawing import draw, steps_and_guidance
+from modelgraft.methods.ominicontrol.estimates import cost_table
+from modelgraft.methods.ominicontrol.experiments import EXPERIMENTS
 from modelgraft.methods.ominicontrol.learning import learn
 from modelgraft.methods.ominicontrol.measuring import measure
-from modelgraft.methods.ominicontrol.method.cost import Shape, sampling_flop
-from modelgraft.methods.ominicontrol.opening import open_control
+from modelgraft.methods.ominicontrol.opening import is_small, open_control
+from modelgraft.methods.ominicontrol.pairs.crops import PUBLISHED_HEIGHT_PX
 from modelgraft.methods.ominicontrol.pairs.drawing import Drawing
 from modelgraft.methods.ominicontrol.pairs.factory import Factory, make_pairs
 from modelgraft.methods.ominicontrol.pairs.judging import Judging, automatic_judge
-from modelgraft.methods.ominicontrol.pairs.prompts.items import pair_prompts, read_items
-from modelgraft.methods.ominicontrol.pairs.prompts.toys import toy_items
+from modelgraft.methods.ominicontrol.pairs.prompts.items import pair_prompts
+from modelgraft.methods.ominicontrol.pairs.prompts.toys import open_items
+from modelgraft.methods.ominicontrol.preparing import prepare
 from modelgraft.tiny.flux import build_pipeline, save_pipeline
 from modelgraft.tiny.oracles import load_judges
 from modelgraft.tiny.recipes.flux import FluxRecipe, train_flux
@@ -53,47 +60,33 @@ def evaluate(config: EvaluateConfig, run: Run) -> Result:
     return measure(config, run)
 
 
+def conditions(config: ConditionsConfig, run: Run) -> Result:
+    """Make conditions of pictures."""
+    return prepare(config, run)
+
+
 def pairs(config: PairsConfig, run: Run) -> Result:
     """Draw pairs of subjects and judge them."""
+    items = open_items(config.items, config.toys, seed=run.seed, reject=run.reject)
     control, _ = open_control(config.model, run.settings)
-    if config.items is None:
-        items = list(toy_items(config.toys, seed=run.seed))
-    else:
-        items = read_items(config.items, reject=run.reject)
+    small = is_small(control.pipe)
+    steps, guidance = steps_and_guidance(control, config.steps, config.guidance)
     factory = Factory(
         drawing=Drawing(
-            height=config.height, steps=config.steps, guidance=config.guidance, seeds=config.seeds
+            height=config.height or (SIZE_PX if small else PUBLISHED_HEIGHT_PX),
+            steps=steps,
+            guidance=guidance,
+            seeds=config.seeds,
         ),
         judging=Judging(looks=config.looks, threshold=config.threshold),
     )
-    judge = automatic_judge(load_judges().subjects)
-    return make_pairs(control.pipe, pair_prompts(items), judge, factory, run)
+    encode = load_judges().subjects if small else vision_encoder(config.encoder)
+    return make_pairs(control.pipe, pair_prompts(items), automatic_judge(encode), factory, run)
 
 
 def cost(config: CostConfig, run: Run) -> Result:
     """Operations of a picture with conditions, joint and cached, and the size of the cache."""
-    settings = run.settings
-    found = load_flux_skeleton(config.model, device=settings.device, offline=settings.offline)
-    transformer: Any = found.transformer
-    shape = Shape.of(transformer.config)
-    image, condition = (
-        (side // found.token_px) ** 2
-        for side in (config.size, config.condition_size or config.size)
-    )
-    rows, numbers = [], []
-    for number in config.conditions:
-        flop = {
-            way: sampling_flop(shape, image=image, text=config.text_length, condition=condition,
-                               conditions=number, steps=config.steps, way=way)
-            for way in ("joint", "cached")
-        }  # fmt: skip
-        cache = number * shape.key_values(condition)
-        cells = (number, flop["joint"] / 1e12, flop["cached"] / 1e12, cache / 1e6)
-        rows.append([format_value(one) for one in cells])
-        numbers.append(Number(f"{number} conditions: joint over cached",
-                              flop["joint"] / flop["cached"], unit="x", baseline=1.0))  # fmt: skip
-    head = ["conditions", "joint TFLOP", "cached TFLOP", "cache MB"]
-    return Result(tuple(numbers), text=markdown_rows(head, rows, [True] * len(head)))
+    return cost_table(config, run.settings)
 
 
 def pretrain(config: PretrainConfig, run: Run) -> Result:
@@ -131,3 +124,15 @@ def judges(config: JudgesConfig, run: Run) -> Result:
         result, _ = nested_run(run, run.folder / "nets" / name, run.settings, record, work)
         numbers += result.numbers
     return Result(tuple(numbers))
+
+
+def reproduce(config: ReproduceConfig, run: Run) -> Result:
+    """The paper's claims at this scale."""
+    return reproduce_experiments(
+        "ominicontrol",
+        EXPERIMENTS,
+        names=config.experiments,
+        quick=config.quick,
+        run=run,
+        folder=config.folder,
+    )

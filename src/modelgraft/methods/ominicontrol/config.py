@@ -27,7 +27,10 @@ class TrainConfig:
     task: tuple[Task, ...] = opt(
         ("edges",), "What the output obeys; several are trained together, an adapter each."
     )
-    size: int = opt(512, "Side of the output in pixels; the toy world has 32.", min=4, unit="px")
+    size: int | None = opt(
+        None, "Side of the output in pixels; none is 512, or 32 of the embedded model.", min=4,
+        unit="px",
+    )  # fmt: skip
     condition_size: int | None = opt(
         None, "Side of the condition in pixels; none is the output's.", min=4, unit="px"
     )
@@ -107,7 +110,9 @@ class GenerateConfig:
     guidance: float | None = opt(
         None, "Embedded guidance, or true guidance for a model without it; none is the model's."
     )
-    image_guidance: float = opt(1.0, "Guidance by the condition against a black one; 1 is none.")
+    image_guidance: float | None = opt(
+        None, "Guidance by the condition against a black one; 1 is none, none is the adapter's."
+    )
     negative: str = opt("", "What to stay away from, where guidance is true.")
     executor: Literal["auto", "branch", "cached"] = opt(
         "auto", "Cached runs a condition once; branch at every step, as joint adapters need."
@@ -140,7 +145,10 @@ class EvaluateConfig:
     samples: int = opt(64, "Pictures that are drawn and measured.", min=2)
     strength: float = opt(1.0, "How much the condition counts.", min=0)
     model: str = opt("tiny:flux", "A Flux pipeline: tiny:flux, a folder, or owner/name on the hub.")
-    size: int = opt(512, "Side of the output in pixels; the toy world has 32.", min=4, unit="px")
+    size: int | None = opt(
+        None, "Side of the output in pixels; none is 512, or 32 of the embedded model.", min=4,
+        unit="px",
+    )  # fmt: skip
     steps: int | None = opt(None, "Sampling steps; none is the adapter's, or 28.", min=1)
     guidance: float | None = opt(
         None, "Embedded guidance, or true guidance for a model without it; none is the model's."
@@ -157,14 +165,36 @@ class PairsConfig:
     items: Path | None = opt(
         None, "JSONL of objects with their scenes; none is toys of the embedded world."
     )
-    toys: int = opt(20, "Toys, where no items are given; nine prompts each.", min=1)
+    toys: int = opt(4, "Toys, where no items are given; nine prompts each.", min=1)
     model: str = opt("tiny:flux", "A Flux pipeline: tiny:flux, a folder, or owner/name on the hub.")
-    height: int = opt(528, "Height of the picture, which is twice as wide.", min=8, unit="px")
-    steps: int = opt(28, "Sampling steps.", min=1)
-    guidance: float = opt(3.5, "Embedded or true guidance, as the model has it.")
+    height: int | None = opt(
+        None, "Height of the picture, which is twice as wide; none is 528, or 32 of toys.", min=8,
+        unit="px",
+    )  # fmt: skip
+    steps: int | None = opt(None, "Sampling steps; none is 28, or 16 of the embedded model.", min=1)
+    guidance: float | None = opt(
+        None, "Embedded or true guidance, as the model has it; none is the model's."
+    )
     seeds: int = opt(5, "Pictures of every prompt.", min=1)
+    encoder: str = opt(
+        "facebook/dinov2-small",
+        "Vision model whose cosine says whether both views show one object; toys have their own.",
+    )
     looks: int = opt(1, "How often each pair is judged; it must pass each time.", min=1)
     threshold: float = opt(5.0, "Points that all three scores must reach.", min=0, max=5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionsConfig:
+    """What pictures become when they are conditions."""
+
+    picture: tuple[Path, ...] = opt(
+        (),
+        "Pictures, or folders of them; none is photographs that scikit-image brings.",
+        positional=True,
+    )
+    task: tuple[Task, ...] = opt(("edges", "grey", "blur", "fill"), "What to make of them.")
+    size: int = opt(512, "Longer side of the pictures in pixels.", min=4, unit="px")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,12 +202,17 @@ class CostConfig:
     """Operations and cache of conditions, from the model's sizes alone."""
 
     model: str = opt("tiny:flux", "A Flux pipeline: tiny:flux, a folder, or owner/name on the hub.")
-    size: int = opt(512, "Side of the output in pixels.", min=4, unit="px")
+    size: int | None = opt(
+        None, "Side of the output in pixels; none is 512, or 32 of the embedded model.", min=4,
+        unit="px",
+    )  # fmt: skip
     condition_size: int | None = opt(
         None, "Side of each condition in pixels; none is the output's.", min=4, unit="px"
     )
-    text_length: int = opt(512, "Tokens of the prompt.", min=1)
-    steps: int = opt(28, "Sampling steps.", min=1)
+    text_length: int | None = opt(
+        None, "Tokens of the prompt; none is 512, or 24 of the embedded model.", min=1
+    )
+    steps: int | None = opt(None, "Sampling steps; none is 28, or 16 of the embedded model.", min=1)
     conditions: tuple[int, ...] = opt((0, 1, 2, 4), "Numbers of conditions.", min=0)
 
 
@@ -211,10 +246,9 @@ class JudgesConfig:
 
 PRESETS = {
     "tiny": {
-        "train": {"size": 32},
-        "evaluate": {"size": 32},
-        "pairs": {"height": 32, "steps": 16, "guidance": 2.5, "seeds": 1},
-        "cost": {"size": 32, "text_length": 24, "steps": 16},
+        "train": {"steps": 300, "probe_every": 100},
+        "evaluate": {"samples": 16},
+        "pairs": {"toys": 1, "seeds": 1},
     },
     "paper": {
         "model": "black-forest-labs/FLUX.1-dev",

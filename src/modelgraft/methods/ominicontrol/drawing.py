@@ -11,7 +11,7 @@ from torch import Tensor
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
-from modelgraft.diffusion.conditions import is_empty
+from modelgraft.diffusion.latents import token_px
 from modelgraft.diffusion.pictures import grid, resize, write_picture
 from modelgraft.methods.ominicontrol.adapter.control import Condition, OminiControl
 from modelgraft.methods.ominicontrol.config import GenerateConfig
@@ -23,6 +23,7 @@ from modelgraft.methods.ominicontrol.opening import (
     STEPS,
     is_small,
     load_adapters,
+    note_odd,
     open_control,
     output_size,
     read_condition,
@@ -46,24 +47,24 @@ def draw(config: GenerateConfig, run: Run) -> Result:
         raise ConfigError("prompt", "prompt: say what to draw; an empty text '' is allowed.")
     strengths = _one_each(config.strength, len(config.condition))
     control, loaded = open_control(config.model, run.settings)
-    names = load_adapters(control, config.adapter)
+    run.log("loaded", model=loaded.name, revision=loaded.revision)
+    names = load_adapters(control, config.adapter, run)
     infos = [control.infos[name] for name in names]
     pictures = [
-        read_condition(path, info, control.pipe, longest_px=config.size, derive=config.derive)
+        read_condition(path, info, control.pipe, output_px=config.size, derive=config.derive)
         for path, info in zip(config.condition, infos, strict=True)
     ]
-    for path, picture in zip(config.condition, pictures, strict=True):
-        if is_empty(picture[None])[0]:
-            run.log("the condition is all black, as a dropped one was in training", file=str(path))
+    by_file = {str(path): one[None] for path, one in zip(config.condition, pictures, strict=True)}
+    note_odd(run, control.pipe, prompts=config.prompt, conditions=by_file, strengths=strengths)
     conditions = [
         Condition(picture=picture, adapter=name, strength=strength, start=config.start,
-                  end=config.end, kept=_kept(picture, control) if config.drop_empty else None)
+                  end=config.end,
+                  kept=kept_tokens(picture, token_px(control.pipe)) if config.drop_empty else None)
         for picture, name, strength in zip(pictures, names, strengths, strict=True)
     ]  # fmt: skip
     default = control.pipe.default_sample_size * control.pipe.vae_scale_factor
     height, width = output_size(pictures, infos, config.size or default)
     sampling = sampling_of(control, config, height, width)
-    run.log("loaded", model=loaded.name, revision=loaded.revision)
     return _draw(control, config, conditions, sampling, run)
 
 
@@ -76,10 +77,18 @@ def sampling_of(control: OminiControl, config: GenerateConfig, height: int, widt
         steps=steps,
         guidance=guidance,
         negative=config.negative,
-        image_guidance=config.image_guidance,
+        image_guidance=_image_guidance(control, config),
         executor=config.executor,
         scope=config.scope,
     )
+
+
+def _image_guidance(control: OminiControl, config: GenerateConfig) -> float:
+    """As given, or what the adapters were published with, or none."""
+    if config.image_guidance is not None:
+        return config.image_guidance
+    known = [one.image_guidance for one in control.infos.values()]
+    return next((one for one in known if one is not None), 1.0)
 
 
 def steps_and_guidance(
@@ -107,16 +116,19 @@ def _draw(
     seeds = [run.seed + place for place in range(len(prompts))]
     arms = {"": conditions}
     if config.compare:
-        arms |= {"no condition": []}
-        arms |= {
-            f"strength {by:g}": [replace(one, strength=by) for one in conditions]
-            for by in STRENGTHS
-        }
-    drawn = {}
+        arms["no condition"] = []
+        own = {one.strength for one in conditions}
+        for by in STRENGTHS:
+            other = [replace(one, strength=by) for one in conditions]
+            arms[f"strength {by:g}"] = conditions if own == {by} else other
+    drawn: dict[str, Tensor] = {}
     for place, (name, arm) in enumerate(arms.items()):
         run.check()
         run.progress(place, len(arms), name or "pictures")
-        drawn[name] = generate(control, prompts, arm, sampling, seeds=seeds)
+        found = drawn.get("") if arm is conditions else None
+        if found is None:
+            found = generate(control, prompts, arm, sampling, seeds=seeds)
+        drawn[name] = found
     for place, picture in enumerate(drawn[""]):
         write_picture(run.add("image", f"{place + 1:03d}.png", prompts[place]), picture)
     if config.compare:
@@ -148,10 +160,9 @@ def enlarged(picture: Tensor, size: tuple[int, int]) -> Tensor:
     return resize(picture, size).clamp(0, 1)
 
 
-def _kept(picture: Tensor, control: OminiControl) -> Tensor:
-    """Tokens in which something is (our extension for edges); all if the picture is even."""
-    side = 2 * control.pipe.vae_scale_factor
-    cells = picture.unfold(-2, side, side).unfold(-2, side, side).flatten(-2)
+def kept_tokens(picture: Tensor, token_px: int) -> Tensor:
+    """Tokens [h, w] of a picture in which something is (our extension for edges); all if none."""
+    cells = picture.unfold(-2, token_px, token_px).unfold(-2, token_px, token_px).flatten(-2)
     kept = (cells.amax(-1) - cells.amin(-1)).amax(0) > 0
     return kept if kept.any() else torch.ones_like(kept)
 

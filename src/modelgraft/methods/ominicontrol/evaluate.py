@@ -12,7 +12,7 @@ from torch import Tensor
 from modelgraft.core.results import Number
 from modelgraft.diffusion.conditions import SMALL_TASKS, Estimator
 from modelgraft.diffusion.conditions import Task as Maker
-from modelgraft.evaluation.images import edge_f1, mse
+from modelgraft.evaluation.images import edge_f1, mse, ssim
 from modelgraft.evaluation.intervals import Array, bootstrap_mean
 from modelgraft.methods.ominicontrol.config import Task
 from modelgraft.methods.ominicontrol.data.toys import Scenes, pictures_of
@@ -21,6 +21,7 @@ from modelgraft.tiny.oracles import Judges
 # Measures of which less is better; of all others more.
 IS_BETTER_LOW = (
     "depth MSE", "grey MSE", "blur MSE", "hidden MSE", "known MSE", "position leak",
+    "reference SSIM",
 )  # fmt: skip
 CANDIDATES = 32
 """Subjects of the same shape among which the right one has to be found."""
@@ -109,7 +110,8 @@ def identity(judges: Judges, outputs: Tensor, scenes: Scenes) -> dict[str, Array
     """Whether outputs show the subject of their reference [b].
 
     The cosine to another view of it, whether that view is the nearest among `CANDIDATES` subjects
-    of the same shape, and whether outputs keep the reference's place though another was asked.
+    of the same shape, whether outputs keep the reference's place though another was asked, and how
+    like the reference they are altogether, which copies are most of all.
     """
     own = judges.subjects(outputs)
     right = judges.subjects(pictures_of(scenes.reference))
@@ -118,6 +120,7 @@ def identity(judges: Judges, outputs: Tensor, scenes: Scenes) -> dict[str, Array
     asked, kept = scenes.placings.position, scenes.reference_placings.position
     seen = judges.attributes(outputs)["position"].argmax(1).numpy()
     found["position leak"] = np.where(asked == kept, np.nan, (seen == kept).astype(np.float64))
+    found["reference SSIM"] = ssim(outputs.numpy(), pictures_of(scenes.reference).numpy())
     return found
 
 

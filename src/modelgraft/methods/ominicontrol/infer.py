@@ -88,9 +88,19 @@ def draw_pictures(
         "max_sequence_length": sampling.text_length,
         "output_type": "pt",
     }
-    if is_distilled(pipe):
-        stock["guidance_scale"] = sampling.guidance
-    elif sampling.guidance != 1:
+    is_true = not is_distilled(pipe) and sampling.guidance > 1
+    if sampling.negative and not is_true:
+        raise ConfigError(
+            "negative",
+            "negative: it needs a model without embedded guidance, and guidance above 1.",
+        )
+    if is_true:
         stock["true_cfg_scale"] = sampling.guidance
         stock["negative_prompt"] = [sampling.negative] * len(prompts)
+    elif is_distilled(pipe):
+        stock["guidance_scale"] = sampling.guidance
+    elif sampling.guidance < 1:
+        raise ConfigError(
+            "guidance", f"guidance {sampling.guidance}: true guidance begins at 1, which is none."
+        )
     return pipe(list(prompts), **stock).images.float().cpu()

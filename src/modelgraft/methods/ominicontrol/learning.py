@@ -8,32 +8,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modelgraft.core.errors import ConfigError
+from modelgraft.core.errors import ConfigError, MissingExtra, Unavailable
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
-from modelgraft.diffusion.conditions import TASKS, rectangles, tasks_for
-from modelgraft.diffusion.latents import token_px
+from modelgraft.diffusion.conditions import Estimator, depth_anything
 from modelgraft.diffusion.pictures import grid, write_picture
 from modelgraft.methods.ominicontrol.adapter.control import Condition, OminiControl
-from modelgraft.methods.ominicontrol.adapter.info import AdapterInfo
+from modelgraft.methods.ominicontrol.adapter.info import trained_info
 from modelgraft.methods.ominicontrol.config import Task, TrainConfig
 from modelgraft.methods.ominicontrol.data.files import FileSource, RecordSource, read_pairs
-from modelgraft.methods.ominicontrol.data.shown import Shown, Source
+from modelgraft.methods.ominicontrol.data.shown import Source
 from modelgraft.methods.ominicontrol.data.toys import ToySource
-from modelgraft.methods.ominicontrol.drawing import enlarged
-from modelgraft.methods.ominicontrol.evaluate import numbers_beside, obedience
-from modelgraft.methods.ominicontrol.infer import Sampling, generate, is_distilled
+from modelgraft.methods.ominicontrol.drawing import enlarged, steps_and_guidance
+from modelgraft.methods.ominicontrol.evaluate import numbers_beside
+from modelgraft.methods.ominicontrol.infer import Sampling, generate
+from modelgraft.methods.ominicontrol.measuring import obeyed
 from modelgraft.methods.ominicontrol.opening import (
-    GUIDANCE,
-    SMALL_GUIDANCE,
-    is_small,
+    Sizes,
+    check_toy_size,
     law_of,
+    note_odd,
     open_control,
+    sizes_of,
+    to_log,
 )
 from modelgraft.methods.ominicontrol.pairs.reading import read_records
-from modelgraft.methods.ominicontrol.train import Learning, PromptCache, branch_model, places_of
+from modelgraft.methods.ominicontrol.train import Learning, PromptCache
 from modelgraft.methods.ominicontrol.train import train as train_adapters
+from modelgraft.tiny.oracles import load_judges
 
+_OF_FILE = ("rank", "alpha", "modules")
+"""Options that an adapter to go on from answers itself."""
 _PROBES = 16
 _PROBE_STEPS = 8
 _HELD_OUT = 10**9
@@ -44,25 +49,14 @@ def learn(config: TrainConfig, run: Run) -> Result:
     """Train, save one file for each task, and say how held-out pictures obey before and after."""
     control, loaded = open_control(config.model, run.settings)
     run.log("loaded", model=loaded.name, revision=loaded.revision)
-    source = open_source(config, control, run)
+    sizes = sizes_of(control.pipe, config.size, config.condition_size)
+    source = open_source(config, sizes, run)
     for task in config.task:
-        if config.start is not None:
-            control.load_as(config.start, info_for(config, task, control), task)
-            for one in control.parameters(task):
-                one.requires_grad_(True)
-        else:
-            control.attach(
-                task,
-                info_for(config, task, control),
-                rank=config.rank,
-                alpha=config.alpha,
-                modules=config.modules,
-                seed=run.seed,
-            )
-    probe = Probe(control, source, config, run)
+        _put_on(control, config, task, sizes, run)
+    probe = Probe(control, source, sizes.output, config, run)
     before = probe.measure("before")
-    blocks = range(*config.blocks) if config.blocks else None
-    first = source.take([0], 0)
+    note_odd(run, control.pipe, conditions=probe.shown.conditions)
+    prompts = PromptCache(control.pipe, length=512, num_bytes=config.text_cache_gb * 1e9)
     learning = Learning(
         steps=config.steps,
         law=law_of(control.pipe, config.timesteps),
@@ -77,84 +71,85 @@ def learn(config: TrainConfig, run: Run) -> Result:
         config.optim,
         learning,
         run,
-        model=branch_model(control, places_of(control, first), blocks),
-        prompts=PromptCache(control.pipe, length=512, num_bytes=config.text_cache_gb * 1e9),
+        prompts=prompts,
         between=probe.between,
     )
+    if prompts.cut:
+        run.log("prompts cut off", num=len(prompts.cut), first=min(prompts.cut))
     for task in config.task:
         path = run.add("text", f"{task}.safetensors", f"The adapter for {task}")
         control.save(task, path)
     return Result(tuple(_numbers(control, config, before, probe.measure("after"))))
 
 
-def info_for(config: TrainConfig, task: Task, control: OminiControl) -> AdapterInfo:
-    """What the adapter's file will say of it."""
-    side = config.condition_size or config.size
-    if config.size % side:
-        raise ConfigError(
-            "condition_size",
-            f"condition_size {side}: the output's size {config.size} must be a multiple of it.",
-        )
-    is_aligned = TASKS[task].is_aligned
-    tokens = side // token_px(control.pipe)
-    rule = TASKS[task].delta(tokens)
-    return AdapterInfo(
-        task=task,
+def _put_on(control: OminiControl, config: TrainConfig, task: Task, sizes: Sizes, run: Run) -> None:
+    """A fresh adapter for a task, or the one to go on from, ready to be trained."""
+    info = trained_info(
+        task,
+        size_px=sizes.output,
+        condition_px=sizes.condition,
+        token_px=sizes.token,
         mode=config.mode,
-        delta=tuple(float(one) for one in (config.delta or rule)),
-        scale=config.size / side if is_aligned else 1.0,
-        condition_px=side,
         base=config.model,
+        delta=config.delta,
+        blocks=config.blocks,
     )
+    rank, alpha, modules = (getattr(config, name) for name in _OF_FILE)
+    if config.start is None:
+        control.attach(task, info, rank=rank, alpha=alpha, modules=modules, seed=run.seed)
+        return
+    for name in _OF_FILE:
+        if getattr(config, name) != getattr(TrainConfig(), name):
+            raise ConfigError(name, f"{name}: {config.start} has its own; leave it out.")
+    control.load_as(config.start, info, task, report=to_log(run))
+    for one in control.parameters(task):
+        one.requires_grad_(True)
 
 
-def open_source(config: TrainConfig, control: OminiControl, run: Run) -> Source:
+def open_source(config: TrainConfig, sizes: Sizes, run: Run) -> Source:
     """The pictures to learn from; raises `InputError` or `ConfigError` before any training."""
-    side, multiple = config.condition_size or config.size, token_px(control.pipe)
-    for name, px in (("size", config.size), ("condition_size", side)):
-        if px % multiple:
-            raise ConfigError(name, f"{name} {px}: a multiple of {multiple}, a token's pixels.")
     if config.data is None:
-        if config.size != 32:
-            raise ConfigError(
-                "data", f"size {config.size}: the toy world has 32 pixels; name your own --data."
-            )
-        return ToySource(config.task, seed=run.seed, condition_px=side)
+        check_toy_size(sizes.output)
+        return ToySource(config.task, seed=run.seed, condition_px=sizes.condition)
     folder = config.data.expanduser()
     if (folder / "records.jsonl").is_file() or any(folder.glob("*.parquet")):
         if config.task != ("subject",):
             raise ConfigError("task", "task: a folder of judged pairs teaches subject alone.")
         records = list(read_records(folder, reject=run.reject))
-        return RecordSource(records, config.size, side, multiple)
+        return RecordSource(records, sizes.output, sizes.condition, sizes.token)
     pairs = read_pairs(folder, config.task, run.reject)
-    return FileSource(pairs, config.task, config.size, side, multiple)
+    return FileSource(pairs, config.task, sizes.output, sizes.condition, sizes.token)
 
 
 class Probe:
     """How well fixed pictures obey: answers whether anything is being learnt."""
 
     def __init__(
-        self, control: OminiControl, source: Source, config: TrainConfig, run: Run
+        self, control: OminiControl, source: Source, size_px: int, config: TrainConfig, run: Run
     ) -> None:
         self._control, self._config, self._run = control, config, run
-        self._numbers, self._shown = self._pictures(source)
-        small = is_small(control.pipe)
-        self._sampling = Sampling(
-            height=config.size,
-            width=config.size,
-            steps=_PROBE_STEPS,
-            guidance=GUIDANCE if is_distilled(control.pipe) else SMALL_GUIDANCE if small else 1.0,
-        )
-
-    def _pictures(self, source: Source) -> tuple[range, Shown]:
+        self._size_px = size_px
+        self._scenes: range | None = None
+        numbers = range(min(_PROBES, source.total or _PROBES))
         if isinstance(source, ToySource):
             source = replace(source, split="held-out", is_training=False)
-            numbers = range(_HELD_OUT, _HELD_OUT + _PROBES)
-            return numbers, source.take(numbers, 0)
+            numbers = self._scenes = range(_HELD_OUT, _HELD_OUT + _PROBES)
         if isinstance(source, FileSource):
             source = replace(source, is_training=False)
-        numbers = range(min(_PROBES, source.total or _PROBES))
-        return numbers, source.take(numbers, 0)
+        self.shown = source.take(numbers, 0)
+        """The pictures."""
+        self._depth = self._depth_estimator() if "depth" in config.task else None
+        steps, guidance = steps_and_guidance(control, _PROBE_STEPS, None)
+        self._sampling = Sampling(height=size_px, width=size_px, steps=steps, guidance=guidance)
+
+    def _depth_estimator(self) -> Estimator | None:
+        if self._scenes is not None:
+            return load_judges().estimate
+        try:
+            return depth_anything()
+        except (MissingExtra, Unavailable) as error:
+            self._run.log("depth is not measured", reason=str(error))
+            return None
 
     def between(self, step: int) -> None:
         """Measure after every `probe_every` steps."""
@@ -165,23 +160,20 @@ class Probe:
 
     def measure(self, name: str) -> dict[str, np.ndarray]:
         """Every measure of every task [pictures]; with a `name` the pictures are kept."""
-        shown, found = self._shown, {}
+        found: dict[str, np.ndarray] = {}
         outputs = self.draw()
         for task in self._config.task:
-            if task == "depth":
-                continue  # needs a judge of depth; see `evaluate`
-            table = tasks_for(self._config.size)
-            asked = _at(shown.conditions[task], outputs)
-            height, width = outputs.shape[-2:]
-            known = rectangles(self._numbers, height, width, seed=0)
-            found |= obedience(task, outputs, asked, shown.targets, makers=table, known=known)
+            if task != "depth" or self._depth is not None:
+                found |= obeyed(
+                    task, outputs, self.shown, scenes=self._scenes, estimate=self._depth
+                )
         if name:
             self._keep(outputs, name)
         return found
 
     def draw(self) -> Tensor:
         """Outputs under the conditions, from fixed noise."""
-        shown = self._shown
+        shown = self.shown
         conditions = [
             Condition(picture=shown.conditions[task], adapter=task) for task in self._config.task
         ]
@@ -191,18 +183,12 @@ class Probe:
             )
 
     def _keep(self, outputs: Tensor, name: str) -> None:
-        shown = self._shown
-        size = (max(96, self._config.size), max(96, self._config.size))
+        shown = self.shown
+        size = (max(96, self._size_px), max(96, self._size_px))
         rows = [*(shown.conditions[task] for task in self._config.task), outputs, shown.targets]
         cells = [enlarged(one, size) for row in rows for one in row[:8]]
         path = self._run.add("grid", f"{name}.png", f"Conditions, outputs {name} training, targets")
         write_picture(path, grid(cells, min(8, len(shown))))
-
-
-def _at(conditions: Tensor, outputs: Tensor) -> Tensor:
-    """Conditions at the size of the outputs."""
-    size = (outputs.shape[-2], outputs.shape[-1])
-    return torch.stack([enlarged(one, size) for one in conditions])
 
 
 def _numbers(

@@ -15,7 +15,7 @@ from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
 from modelgraft.diffusion.flow import TimestepLaw
 from modelgraft.diffusion.latents import encode, grid_ids, token_px
-from modelgraft.diffusion.prompts import Prompts, encode_prompts
+from modelgraft.diffusion.prompts import Prompts, encode_prompts, too_long
 from modelgraft.methods.ominicontrol.adapter.control import OminiControl
 from modelgraft.methods.ominicontrol.data.shown import Shown, Source
 from modelgraft.methods.ominicontrol.infer import is_distilled
@@ -43,12 +43,15 @@ class PromptCache:
     def __init__(self, pipe: Any, *, length: int, num_bytes: float) -> None:
         self._pipe, self._length, self._left = pipe, length, num_bytes
         self._kept: dict[str, Prompts] = {}
+        self.cut: set[str] = set()
+        """Texts seen so far of which the model does not see the end."""
 
     def take(self, texts: Sequence[str]) -> Prompts:
         """Embeddings of the texts, a row each."""
         missing = list(dict.fromkeys(one for one in texts if one not in self._kept))
         fresh: dict[str, Prompts] = {}
         if missing:
+            self.cut |= set(too_long(self._pipe, missing, length=self._length))
             found = encode_prompts(self._pipe, missing, length=self._length)
             rows = [found.take(slice(place, place + 1)) for place in range(len(missing))]
             fresh = dict(zip(missing, rows, strict=True))
@@ -123,11 +126,9 @@ def places_of(control: OminiControl, shown: Shown) -> dict[str, Tensor]:
     return found
 
 
-def branch_model(
-    control: OminiControl, places: Mapping[str, Tensor], blocks: range | None = None
-) -> Velocity:
+def branch_model(control: OminiControl, places: Mapping[str, Tensor]) -> Velocity:
     """The model that is trained: conditions as branches, each with the adapter of its name."""
-    wiring = Wiring(blocks=blocks)
+    wiring = Wiring(blocks=control.blocks_of(places))
 
     def velocity(inputs: FluxInputs, conditions: Mapping[str, Tensor]) -> Tensor:
         tokens = [

@@ -43,6 +43,7 @@ class Counting:
 
     def __init__(self, pipe: Any, stop_after: int | None = None) -> None:
         self.pipe, self.calls, self.stop_after = pipe, 0, stop_after
+        self.transformer = pipe.transformer
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.calls == self.stop_after:
@@ -67,7 +68,8 @@ def test_each_prompt_gets_its_seeds_as_the_stock_call_draws_them(pipe, prompts, 
                 height=32,
                 width=64,
                 num_inference_steps=2,
-                guidance_scale=3.5,
+                true_cfg_scale=3.5,
+                negative_prompt="",
                 generator=generator,
             ).images[0]
             assert image.tobytes() == stock.tobytes()

@@ -18,7 +18,8 @@ from diffusers.models.transformers.transformer_flux import FluxAttnProcessor
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from modelgraft.core.errors import UnsupportedModel
+from modelgraft.core.errors import ConfigError, UnsupportedModel
+from modelgraft.methods.ominicontrol.adapter.lora import lora_parameters
 from modelgraft.methods.ominicontrol.method.attention import (
     IMAGE,
     TEXT,
@@ -30,7 +31,7 @@ from modelgraft.methods.ominicontrol.method.attention import (
 from modelgraft.methods.ominicontrol.method.branches import (
     ConditionTokens,
     FluxInputs,
-    for_batch,
+    placed,
     turned,
 )
 
@@ -172,7 +173,10 @@ def conditioned_processors(transformer: Any) -> Generator[Phase]:
 
 @dataclass
 class CachedForward:
-    """A stand-in for the transformer's forward pass in which conditions are read from a cache."""
+    """A stand-in for the transformer's forward pass in which conditions are read from a cache.
+
+    No gradient flows through the cache.
+    """
 
     transformer: Any
     forward: Callable[..., Any]
@@ -185,7 +189,16 @@ class CachedForward:
     _written: OrderedDict[bytes, list[Written]] = field(default_factory=OrderedDict)
 
     def velocity(self, inputs: FluxInputs, strengths: Sequence[float]) -> Tensor:
-        """The velocity of the image tokens, the conditions having these strengths."""
+        """The velocity of the image tokens, the conditions having these strengths.
+
+        Raises `ConfigError` where a gradient would be taken of an adapter that is trained.
+        """
+        if torch.is_grad_enabled() and self._is_trained():
+            raise ConfigError(
+                "executor",
+                "executor cached: a condition is computed once for all steps, so its adapter gets "
+                "no gradient.\n  Use executor='branch' to train, or torch.no_grad() to draw.",
+            )
         written = self._keys(inputs)
         phase = self.phase
         phase.reads, phase.strengths = written, list(strengths)
@@ -196,10 +209,18 @@ class CachedForward:
         finally:
             phase.reads, phase.strengths = (), ()
 
+    def _is_trained(self) -> bool:
+        return any(
+            one.requires_grad
+            for condition in self.conditions
+            for _, one in lora_parameters(self.transformer, condition.adapter)
+        )
+
+    @torch.no_grad()
     def _keys(self, inputs: FluxInputs) -> list[Written]:
         """Keys and values of every condition under this pooled prompt."""
         pooled = inputs.pooled_projections
-        name = pooled.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+        name = pooled.cpu().contiguous().view(torch.uint8).numpy().tobytes()
         if name not in self._written:
             self._written[name] = [self._write(one, inputs) for one in self.conditions]
             while len(self._written) > _KEPT_PROMPTS:
@@ -209,18 +230,18 @@ class CachedForward:
 
     def _write(self, condition: ConditionTokens, inputs: FluxInputs) -> Written:
         """One pass over the condition alone; its output is not used."""
-        batch = len(inputs.hidden_states)
+        tokens, ids = placed(condition, inputs)
         empty = inputs.encoder_hidden_states[:, :0]
         written: Written = []
         self.phase.writes, self.phase.text_length = written, 0
         try:
             with only_adapter(self.transformer, condition.adapter):
                 self.forward(
-                    hidden_states=for_batch(condition.tokens, batch).to(inputs.hidden_states.dtype),
+                    hidden_states=tokens,
                     encoder_hidden_states=empty,
                     pooled_projections=inputs.pooled_projections,
                     timestep=torch.zeros_like(inputs.timestep),
-                    img_ids=condition.ids,
+                    img_ids=ids,
                     txt_ids=inputs.txt_ids.reshape(-1, inputs.txt_ids.shape[-1])[:0],
                     guidance=None if inputs.guidance is None else torch.ones_like(inputs.guidance),
                     return_dict=False,

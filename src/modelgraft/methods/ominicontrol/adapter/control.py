@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from modelgraft.core.errors import ConfigError, InputError
+from modelgraft.core.store import Report, to_stderr
 from modelgraft.diffusion.latents import encode, token_px
 from modelgraft.diffusion.lora_files import read_lora, write_lora
 from modelgraft.methods.ominicontrol.adapter.caching import (
@@ -24,7 +25,13 @@ from modelgraft.methods.ominicontrol.adapter.caching import (
     conditioned_processors,
     restore_adapters,
 )
-from modelgraft.methods.ominicontrol.adapter.info import HEADER, AdapterInfo, info_of, published
+from modelgraft.methods.ominicontrol.adapter.info import (
+    HEADER,
+    PUBLISHED,
+    AdapterInfo,
+    info_of,
+    published,
+)
 from modelgraft.methods.ominicontrol.adapter.lora import (
     add_lora,
     load_lora,
@@ -127,28 +134,42 @@ class OminiControl:
             )
         self.infos[name] = info
 
-    def load(self, path: str | Path, name: str | None = None) -> str:
+    def load(self, path: str | Path, name: str | None = None, *, report: Report = to_stderr) -> str:
         """Put the adapter in a safetensors file on the transformer, and return its name.
 
-        A file without our header is looked up among the published ones by its name. Raises
-        `InputError` for a file that is broken or was made for another base model.
+        A file without our header is looked up among the published ones by its name. `report` is
+        told what the file does not say itself. Raises `InputError` for a file that is broken or was
+        made for another base model.
         """
         path = Path(path)
         file = read_lora(path, header=HEADER)
-        info = info_of(str(path), file.header) if file.header else published(path)
-        if info is None:
+        if file.header:
+            return self.load_as(path, info_of(str(path), file.header), name, report=report)
+        known = published(path)
+        if known is None:
             raise InputError(
                 f"{path}: its header does not say what its condition is, and no published adapter "
                 "has this name.\n  Attach it by hand: control.load_as(path, AdapterInfo(task=...))."
             )
-        return self.load_as(path, info, name)
+        info = PUBLISHED[known]
+        report(f"{path}: by its name the published {known}: {info.task}, delta {info.delta}")
+        return self.load_as(path, info, name, report=report)
 
-    def load_as(self, path: str | Path, info: AdapterInfo, name: str | None = None) -> str:
+    def load_as(
+        self,
+        path: str | Path,
+        info: AdapterInfo,
+        name: str | None = None,
+        *,
+        report: Report = to_stderr,
+    ) -> str:
         """As `load`, with what is known of the adapter given."""
         path = Path(path)
         name = name or path.stem.replace(".", "_")
         self._check_new(name)
         file = read_lora(path, header=HEADER)
+        if file.alpha is None:
+            report(f"{path}: it does not say its alpha, which is taken to be its rank {file.rank}")
         with self._at_rest():
             load_lora(self.transformer, name, file, source=str(path))
         self.infos[name] = info
@@ -250,8 +271,11 @@ class OminiControl:
         `cached` reads independent conditions from keys computed once; `branch` runs every
         condition at every step, which joint adapters need; `auto` takes the first where all
         adapters allow. With `image_guidance` w the velocity is v(black) + w (v(condition) -
-        v(black)), black being what a dropped condition was in training.
+        v(black)), black being what a dropped condition was in training. `blocks` None are those in
+        which the adapters were seen in training.
         """
+        if blocks is None:
+            blocks = self.blocks_of(one.adapter for one in conditions)
         chosen = self._executor(conditions, executor)
         work = _Work(self, conditions, chosen, scope, blocks, image_guidance)
         # Offloading replaces `forward` by its own, which calls the old one.
@@ -270,6 +294,18 @@ class OminiControl:
                     setattr(self.transformer, place, before)
                 else:
                     delattr(self.transformer, place)
+
+    def blocks_of(self, adapters: Iterable[str]) -> range | None:
+        """The blocks in which adapters are seen, None being all; `ConfigError` if they differ."""
+        found = {self._info(name).blocks for name in adapters}
+        if len(found) > 1:
+            raise ConfigError(
+                "blocks",
+                f"the adapters were trained to be seen in different blocks: {found}.\n"
+                "  Say in which all are: control.use(..., blocks=range(...)).",
+            )
+        own = next(iter(found), None)
+        return None if own is None else range(*own)
 
     def _executor(self, conditions: Sequence[Condition], executor: Executor) -> Executor:
         joint = [one.adapter for one in conditions if self._info(one.adapter).mode == "joint"]
@@ -350,20 +386,23 @@ class _Work:
     def _velocity(self, inputs: FluxInputs) -> Tensor:
         known = self._known
         drawn = inputs if known is None else known.without(inputs)
-        strengths = self._strengths(inputs.timestep)
+        strengths = self._strengths()
         found = [branch(drawn, strengths) for branch in self._branches]
         output = found[0]
         if len(found) == 2:
             output = found[1] + self._image_guidance * (found[0] - found[1])
         return output if known is None else known.velocity(inputs, output)
 
-    def _strengths(self, timestep: Tensor) -> list[float]:
-        """Strengths at this step: 0 outside of a condition's part of the schedule."""
+    def _strengths(self) -> list[float]:
+        """Strengths at this step: 0 outside of a condition's part of the schedule.
+
+        The pipeline's scheduler counts the steps; times tell neighbours apart only in float32.
+        """
         if all(one.start == 0 and one.end == 1 for one in self._conditions):
             return [one.strength for one in self._conditions]
-        times = self._control.pipe.scheduler.timesteps / 1000
-        step = int((times - float(timestep.flatten()[0])).abs().argmin())
-        share = step / len(times)
+        scheduler = self._control.pipe.scheduler
+        step = scheduler.step_index or scheduler.begin_index or 0
+        share = step / len(scheduler.timesteps)
         return [one.strength if one.start <= share < one.end else 0.0 for one in self._conditions]
 
 
@@ -403,7 +442,7 @@ class _Known:
         found = torch.empty_like(x)
         found[:, ~self.places] = drawn
         time = inputs.timestep.view(-1, 1, 1).to(x.dtype)
-        found[:, self.places] = (x[:, self.places] - self.clean.to(x.dtype)) / time
+        found[:, self.places] = (x[:, self.places] - self.clean.to(x)) / time
         return found
 
 

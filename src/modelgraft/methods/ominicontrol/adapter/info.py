@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any, Final
 
 from modelgraft.core.errors import InputError
+from modelgraft.diffusion.conditions import TASKS, TaskName
 from modelgraft.methods.ominicontrol.method.attention import Mode
 
 HEADER: Final = "omini"
@@ -23,6 +25,8 @@ class AdapterInfo:
     """Added to the condition's places, in target tokens: rows and columns, or three axes."""
     scale: float = 1.0
     """Target size over condition size."""
+    blocks: tuple[int, ...] | None = None
+    """First and last but one block in which the condition is seen; None is all."""
     condition_px: int | None = None
     """Side of the condition in training; None if not known."""
     base: str = ""
@@ -37,12 +41,43 @@ class AdapterInfo:
         return {**asdict(self), "note": note}
 
 
+def trained_info(
+    task: TaskName,
+    *,
+    size_px: int,
+    condition_px: int,
+    token_px: int,
+    mode: Mode,
+    base: str,
+    delta: Sequence[float] | None = None,
+    blocks: tuple[int, ...] | None = None,
+) -> AdapterInfo:
+    """What the file of an adapter says that is trained on pictures of these sizes.
+
+    `delta` None is the task's own rule. A condition that lies over the output covers all of it,
+    whatever its size.
+    """
+    rule = TASKS[task].delta(condition_px // token_px)
+    return AdapterInfo(
+        task=task,
+        mode=mode,
+        delta=tuple(float(one) for one in (rule if delta is None else delta)),
+        scale=size_px / condition_px if TASKS[task].is_aligned else 1.0,
+        blocks=blocks,
+        condition_px=condition_px,
+        base=base,
+    )
+
+
 def info_of(source: str, header: dict[str, Any]) -> AdapterInfo:
     """What an adapter's own header says; raises `InputError` when it says something else."""
     names = AdapterInfo.__dataclass_fields__
     known: dict[str, Any] = {key: value for key, value in header.items() if key in names}
     try:
         known["delta"] = tuple(known.get("delta", (0.0, 0.0)))
+        if known.get("blocks") is not None:
+            first, end = (int(one) for one in known["blocks"])
+            known["blocks"] = (first, end)
         found = AdapterInfo(**known)
         numbers = [*found.delta, found.scale]
         if found.mode not in ("joint", "independent") or len(found.delta) not in (2, 3):
@@ -87,13 +122,13 @@ PUBLISHED: Final = {
 }  # fmt: skip
 
 
-def published(path: PurePath) -> AdapterInfo | None:
-    """What is known of a published file by its name: the last two parts, or the last alone."""
+def published(path: PurePath) -> str | None:
+    """Which published file has this name: the last two parts of it, or the last alone."""
     parts = path.with_suffix("").parts
-    for name, info in PUBLISHED.items():
+    for name in PUBLISHED:
         folder, _, stem = name.partition("/")
         if parts[-1] == stem and (
             len(parts) < 2 or parts[-2] == folder or stem.startswith("subject_")
         ):
-            return info
+            return name
     return None

@@ -6,13 +6,8 @@ import numpy as np
 
 from modelgraft.core.runs import Run
 from modelgraft.evaluation.reproduction import Experiment, Findings
-from modelgraft.methods.ominicontrol.experiments.arms import (
-    EDGES,
-    Arm,
-    arm_rows,
-    base_rows,
-    open_bench,
-)
+from modelgraft.methods.ominicontrol.experiments.arms import EDGES, Arm, open_bench
+from modelgraft.methods.ominicontrol.experiments.drawn import arm_rows, base_rows
 from modelgraft.methods.ominicontrol.experiments.figures import figure, gain
 
 _DOUBLE, _SINGLE = r"transformer_blocks\.\d+", r"single_transformer_blocks\.\d+"

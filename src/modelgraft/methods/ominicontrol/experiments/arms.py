@@ -1,41 +1,41 @@
-"""Arms of the experiments: adapters trained on the embedded model, and what their pictures show.
+"""Arms of the experiments: adapters trained on the embedded model, each way a run of its own.
 
-Every arm is a run of its own below the experiment's; a finished one is read, never trained again.
+A finished arm is read, never trained again, unless the base model or the way of training changed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from modelgraft.core.attempts import RunRecord
-from modelgraft.core.files import read_json, remove_folder, write_json
+from modelgraft.core.files import dump_json, remove_folder, sha256_file
 from modelgraft.core.nested import nested_run
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
 from modelgraft.diffusion.conditions import rectangles
-from modelgraft.diffusion.flow import TimestepLaw
-from modelgraft.diffusion.latents import encode
-from modelgraft.evaluation.intervals import Array, Interval, paired_bootstrap_over_seeds
 from modelgraft.evaluation.reproduction import DOES_NOT_HOLD, HOLDS, Findings
-from modelgraft.methods.ominicontrol.adapter.control import Condition, OminiControl
-from modelgraft.methods.ominicontrol.adapter.info import AdapterInfo
+from modelgraft.methods.ominicontrol.adapter.control import OminiControl
+from modelgraft.methods.ominicontrol.adapter.info import AdapterInfo, trained_info
 from modelgraft.methods.ominicontrol.baselines import (
     added_features,
     copied_features,
     copied_network,
 )
 from modelgraft.methods.ominicontrol.config import Task
+from modelgraft.methods.ominicontrol.data.files import RecordSource
+from modelgraft.methods.ominicontrol.data.shown import Shown, Source
 from modelgraft.methods.ominicontrol.data.toys import (
+    SIZE_PX,
     Reference,
     Scenes,
     ToySource,
@@ -43,32 +43,28 @@ from modelgraft.methods.ominicontrol.data.toys import (
     draw_scenes,
     prompts_of,
 )
-from modelgraft.methods.ominicontrol.evaluate import (
-    identity,
-    obedience,
-    text_accuracy,
-)
-from modelgraft.methods.ominicontrol.infer import Sampling, draw_pictures, generate
 from modelgraft.methods.ominicontrol.method.attention import Mode
-from modelgraft.methods.ominicontrol.method.objective import Velocity
-from modelgraft.methods.ominicontrol.opening import (
-    SMALL_GUIDANCE,
-    SMALL_STEPS,
-    law_of,
-    open_control,
+from modelgraft.methods.ominicontrol.method.branches import (
+    ConditionTokens,
+    FluxInputs,
+    Wiring,
+    branch_velocity,
 )
+from modelgraft.methods.ominicontrol.method.objective import Velocity
+from modelgraft.methods.ominicontrol.opening import law_of, open_control
+from modelgraft.methods.ominicontrol.pairs.reading import read_records
+from modelgraft.methods.ominicontrol.pairs.records import BEST
 from modelgraft.methods.ominicontrol.train import Learning, branch_model, places_of, train
-from modelgraft.tiny.oracles import Judges, load_judges
+from modelgraft.tiny.flux import TOKEN_PX
+from modelgraft.tiny.oracles import WEIGHTS, Judges, load_judges
 from modelgraft.training.config import OptimConfig
 
-Kind = Literal["tokens", "addition", "controlnet"]
+Kind = Literal["tokens", "filling", "addition", "controlnet"]
 SEEDS = (0, 1, 2)
-NUM_SCENES = 200
+NUM_SCENES = 100
 STEPS = 1000
 OPTIM = OptimConfig(lr=2e-3, schedule="cosine", warmup=0.05, batch=32, micro_batch=32, clip=0.5,
                     save_every=100)  # fmt: skip
-_BATCH = 50
-"""Pictures drawn at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +79,11 @@ class Arm:
     mode: Mode = "independent"
     delta: tuple[float, ...] | None = None
     """Places of the condition; None is the task's own rule."""
-    condition_px: int = 32
+    condition_px: int = SIZE_PX
     blocks: tuple[int, ...] | None = None
     reference: Reference = "other"
+    pairs: str | None = None
+    """Run below the experiment's with pairs to learn from; None is the toy world itself."""
     steps: int = STEPS
 
 
@@ -119,9 +117,20 @@ class Bench:
         """Captions of the scenes; they do not describe a subject that is a condition."""
         return prompts_of(self.scenes, self.numbers, tells="subject" not in tasks)
 
-    def conditions(self, tasks: Sequence[Task], px: int = 32) -> dict[str, Tensor]:
+    def conditions(self, tasks: Sequence[Task], px: int = SIZE_PX) -> dict[str, Tensor]:
         """Conditions of the scenes [n, 3, px, px] by task."""
         return conditions_of(self.scenes, tasks, self.numbers, use=0, size_px=px)
+
+    def made_from(self, arm: Arm, seed: int) -> dict[str, Any]:
+        """Everything that what an arm learns depends on, as its run's config holds it."""
+        found = {**asdict(arm), "optim": asdict(self.optim), "seed": seed, "quick": self.quick,
+                 "base": self.subject["weights"]}  # fmt: skip
+        return json.loads(dump_json(found))
+
+    @property
+    def optim(self) -> OptimConfig:
+        """How arms are optimised."""
+        return replace(OPTIM, batch=4, micro_batch=4) if self.quick else OPTIM
 
 
 def open_bench(run: Run, quick: bool) -> Bench:
@@ -130,17 +139,16 @@ def open_bench(run: Run, quick: bool) -> Bench:
     control, loaded = open_control("tiny:flux", settings)
     numbers = np.arange(4 if quick else NUM_SCENES)
     scenes = draw_scenes(numbers, seed=rng_seed("bench", 0), split="held-out")
-    subject = {"model": loaded.name, "weights": loaded.revision, "dtype": "float32"}
+    judges = " ".join(sha256_file(one)[:12] for one in sorted(WEIGHTS.glob("*.safetensors")))
+    subject = {"model": loaded.name, "weights": loaded.revision, "judges": judges,
+               "dtype": "float32"}  # fmt: skip
     return Bench(run, control, load_judges(), scenes, numbers, quick, subject)
-
-
-# -- training --------------------------------------------------------------------------------------
 
 
 def trained(bench: Bench, arm: Arm, seed: int) -> Path:
     """The folder of an arm trained with one seed: a file for each task, and its loss by step."""
-    folder = bench.run.folder / "arms" / f"{arm.name}-{seed}".replace(" ", "-").replace(",", "")
-    config = {**asdict(arm), "seed": seed, "quick": bench.quick}
+    folder = bench.run.folder / "arms" / file_name(f"{arm.name}-{seed}")
+    config = bench.made_from(arm, seed)
     record = RunRecord(method="ominicontrol", action="arm", config=config)
     settings = replace(bench.run.settings, seed=seed, dtype="float32")
 
@@ -154,48 +162,61 @@ def trained(bench: Bench, arm: Arm, seed: int) -> Path:
     return folder / "artefacts" / "adapters"
 
 
+def file_name(text: str) -> str:
+    """A text as the name of a file."""
+    return text.replace(" ", "-").replace(",", "")
+
+
 def _learning(bench: Bench, arm: Arm) -> Learning:
-    law: TimestepLaw = law_of(bench.control.pipe, None)
-    return Learning(steps=3 if bench.quick else arm.steps, law=law)
+    law = law_of(bench.control.pipe, None)
+    dropped = 0.0 if arm.kind == "filling" else 0.1
+    return Learning(steps=3 if bench.quick else arm.steps, law=law, drop_condition=dropped)
 
 
-def _optim(bench: Bench) -> OptimConfig:
-    return replace(OPTIM, batch=4, micro_batch=4) if bench.quick else OPTIM
-
-
-def _source(arm: Arm, own: Run) -> ToySource:
-    return ToySource(
+def _source(bench: Bench, arm: Arm, own: Run) -> Source:
+    if arm.pairs is not None:
+        folder = bench.run.folder / arm.pairs / "artefacts"
+        records = list(read_records(folder, threshold=0.0 if bench.quick else BEST))
+        return RecordSource(records, SIZE_PX, arm.condition_px, TOKEN_PX)
+    source = ToySource(
         arm.tasks, seed=own.seed, condition_px=arm.condition_px, reference=arm.reference
     )
+    return _Whole(source) if arm.kind == "filling" else source
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """Whole pictures as conditions, of which the model is then shown some tokens."""
+
+    source: ToySource
+    total: int | None = None
+
+    def take(self, numbers: Sequence[int], use: int) -> Shown:
+        shown = self.source.take(numbers, use)
+        return replace(shown, conditions=dict.fromkeys(shown.conditions, shown.targets))
 
 
 def info_of_arm(arm: Arm, task: Task) -> AdapterInfo:
     """What the adapter's file says: the task's own places unless the arm has others."""
-    scale = 32 / arm.condition_px
-    rule = (0.0, -arm.condition_px / 4) if task == "subject" else (0.0, 0.0)
-    is_aligned = task != "subject"
-    return AdapterInfo(
-        task=task,
-        mode=arm.mode,
-        delta=rule if arm.delta is None else arm.delta,
-        scale=scale if is_aligned else 1.0,
-        condition_px=arm.condition_px,
-        base="tiny:flux",
-    )
+    return trained_info(task, size_px=SIZE_PX, condition_px=arm.condition_px, token_px=TOKEN_PX,
+                        mode=arm.mode, base="tiny:flux", delta=arm.delta,
+                        blocks=arm.blocks)  # fmt: skip
 
 
 def _train_adapters(bench: Bench, arm: Arm, own: Run) -> None:
-    control, source = bench.control, _source(arm, own)
+    control, source = bench.control, _source(bench, arm, own)
     for task in arm.tasks:
         info = info_of_arm(arm, task)
         control.attach(task, info, rank=arm.rank, modules=arm.modules, seed=own.seed)
     try:
+        places = places_of(control, source.take([0], 0))
         if arm.kind == "addition":
             model = addition_model(control, arm.tasks[0])
+        elif arm.kind == "filling":
+            model = filling_model(control, places[arm.tasks[0]], arm.tasks[0])
         else:
-            blocks = range(*arm.blocks) if arm.blocks else None
-            model = branch_model(control, places_of(control, source.take([0], 0)), blocks)
-        train(control, source, _optim(bench), _learning(bench, arm), own, model=model)
+            model = branch_model(control, places)
+        train(control, source, bench.optim, _learning(bench, arm), own, model=model)
         for task in arm.tasks:
             control.save(task, own.artefacts / "adapters" / f"{task}.safetensors")
     finally:
@@ -212,6 +233,35 @@ def addition_model(control: OminiControl, task: Task) -> Velocity:
     return velocity
 
 
+def filling_model(control: OminiControl, places: Tensor, task: Task) -> Velocity:
+    """Known tokens are the condition and only the others are drawn, with one mask a batch.
+
+    The known tokens' velocity is exact, so they add no error (token integration, OminiControl2).
+    """
+    wiring = Wiring(mode=control.infos[task].mode)
+    side = SIZE_PX // TOKEN_PX
+
+    def velocity(inputs: FluxInputs, conditions: Mapping[str, Tensor]) -> Tensor:
+        clean, x = conditions[task], inputs.hidden_states
+        (known,) = known_tokens(1, side, seed=int(torch.randint(2**31, ())))
+        kept = known.flatten()
+        drawn = replace(inputs, hidden_states=x[:, ~kept], img_ids=inputs.img_ids[~kept])
+        tokens = ConditionTokens(tokens=clean[:, kept], ids=places[kept], adapter=task)
+        found = (x - clean) / inputs.timestep.view(-1, 1, 1)
+        found[:, ~kept] = branch_velocity(control.transformer, drawn, [tokens], wiring)
+        return found
+
+    return velocity
+
+
+def known_tokens(number: int, side: int, *, seed: int) -> Tensor:
+    """Masks [number, side, side] of which a quarter to three quarters is known, in rectangles."""
+    drawn = rectangles(np.arange(64 * number), side, side, seed=seed)[:, 0]
+    share = drawn.mean(dim=(1, 2))
+    found = drawn[(share >= 0.25) & (share <= 0.75)][:number]
+    return found.bool()
+
+
 def _train_controlnet(bench: Bench, arm: Arm, own: Run) -> None:
     (task,) = arm.tasks
     transformer = bench.control.transformer
@@ -222,7 +272,7 @@ def _train_controlnet(bench: Bench, arm: Arm, own: Run) -> None:
         with copied_features(transformer, network, conditions[task]):
             return transformer(**vars(inputs), return_dict=False)[0]
 
-    train(bench.control, _source(arm, own), _optim(bench), _learning(bench, arm), own,
+    train(bench.control, _source(bench, arm, own), bench.optim, _learning(bench, arm), own,
           model=velocity, trainable=network)  # fmt: skip
     halves = {key: one.contiguous() for key, one in network.state_dict().items()}
     save_file(halves, own.artefacts / "adapters" / f"{task}.safetensors")
@@ -233,187 +283,3 @@ def losses(folder: Path) -> list[float]:
     path = folder.parents[1] / "metrics.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     return [row["loss"] for row in rows if "loss" in row]
-
-
-# -- measuring -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """How an arm's pictures are drawn; the defaults are those of every comparison."""
-
-    strengths: tuple[float, ...] = (1.0,)
-    scope: Literal["main", "image"] = "main"
-    executor: Literal["auto", "branch", "cached"] = "auto"
-    steps: int = SMALL_STEPS
-    guidance: float = SMALL_GUIDANCE
-
-
-def _sampling(bench: Bench, drawing: Drawing) -> Sampling:
-    return Sampling(
-        height=32,
-        width=32,
-        steps=2 if bench.quick else drawing.steps,
-        guidance=drawing.guidance,
-        executor=drawing.executor,
-        scope=drawing.scope,
-    )
-
-
-def pictures(
-    bench: Bench,
-    arm: Arm | None,
-    folders: Sequence[Path],
-    drawing: Drawing | None = None,
-) -> Tensor:
-    """Pictures [n, 3, 32, 32] of the held-out scenes by an arm, or by the base model alone.
-
-    `folders` holds the adapters of each task, which may have been trained apart.
-    """
-    drawing = drawing or Drawing()
-    tasks = arm.tasks if arm else ()
-    prompts = bench.prompts(tasks)
-    conditions = bench.conditions(tasks, arm.condition_px if arm else 32)
-    control = bench.control
-    for task, folder in zip(tasks, folders, strict=True):
-        control.load_as(folder / f"{task}.safetensors", info_of_arm(arm, task), task)  # ty: ignore[invalid-argument-type]
-    strengths = drawing.strengths * (len(tasks) if len(drawing.strengths) == 1 else 1)
-    drawn = []
-    sampling = _sampling(bench, drawing)
-    try:
-        for start in range(0, len(prompts), _BATCH):
-            bench.run.check()
-            rows = slice(start, start + _BATCH)
-            given = [
-                Condition(picture=conditions[task][rows], adapter=task, strength=strength)
-                for task, strength in zip(tasks, strengths, strict=True)
-            ]
-            seeds = range(*rows.indices(len(prompts)))
-            drawn.append(generate(control, prompts[rows], given, sampling, seeds=seeds))
-    finally:
-        control.detach()
-    return torch.cat(drawn)
-
-
-def measure(bench: Bench, outputs: Tensor, tasks: Sequence[Task]) -> dict[str, Array]:
-    """Every measure [n] of pictures of the held-out scenes for these tasks, and of their text."""
-    found: dict[str, Array] = {}
-    asked = bench.conditions(tasks)
-    for task in tasks:
-        found |= obedience(
-            task,
-            outputs,
-            asked[task],
-            bench.scenes.targets,
-            estimate=bench.judges.estimate,
-            known=rectangles(bench.numbers, 32, 32, seed=0),
-        )
-    if "subject" in tasks:
-        found |= identity(bench.judges, outputs, bench.scenes)
-    return found | text_accuracy(bench.judges, outputs, bench.scenes)
-
-
-def kept_rows(bench: Bench, name: str, work: Callable[[], Mapping[str, Array]]) -> dict[str, Array]:
-    """What `work` measures, kept in the run's folder as JSON with a row for every scene."""
-    path = bench.run.folder / "measured" / f"{name}.json".replace(" ", "-").replace(",", "")
-    if not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        rows = {key: [None if np.isnan(one) else float(one) for one in values]
-                for key, values in work().items()}  # fmt: skip
-        write_json(path, rows)
-    rows = read_json(path, "what an arm's pictures show")
-    return {
-        key: np.array([np.nan if one is None else one for one in values])
-        for key, values in rows.items()
-    }
-
-
-def arm_rows(
-    bench: Bench, arm: Arm, drawing: Drawing | None = None, *, name: str = ""
-) -> dict[str, Array]:
-    """Every measure of an arm [seeds, n]."""
-
-    def draw(seed: int) -> Tensor:
-        return pictures(bench, arm, [trained(bench, arm, seed)] * len(arm.tasks), drawing)
-
-    return seed_rows(bench, f"{arm.name}-{name}", arm.tasks, draw)
-
-
-def seed_rows(
-    bench: Bench, name: str, tasks: Sequence[Task], draw: Callable[[int], Tensor]
-) -> dict[str, Array]:
-    """Every measure [seeds, n] of the pictures that `draw` gives for each seed of training."""
-    found = []
-    for seed in bench.seeds:
-        bench.run.progress(seed, len(bench.seeds), name)
-        found.append(
-            kept_rows(bench, f"{name}-{seed}", lambda seed=seed: measure(bench, draw(seed), tasks))
-        )
-    return {key: np.stack([one[key] for one in found]) for key in found[0]}
-
-
-def controlled_rows(bench: Bench, arm: Arm) -> dict[str, Array]:
-    """Every measure [seeds, n] of an arm that brings its condition in by added features."""
-
-    def draw(seed: int) -> Tensor:
-        return _controlled_pictures(bench, arm, trained(bench, arm, seed))
-
-    return seed_rows(bench, arm.name, arm.tasks, draw)
-
-
-def _controlled_pictures(bench: Bench, arm: Arm, folder: Path) -> Tensor:
-    control, (task,) = bench.control, arm.tasks
-    prompts, conditions = bench.prompts(arm.tasks), bench.conditions(arm.tasks)[task]
-    network = None
-    if arm.kind == "controlnet":
-        network = load_network(folder, task, control.transformer)
-    else:
-        control.load_as(folder / f"{task}.safetensors", info_of_arm(arm, task), task)
-    drawn = []
-    try:
-        for start in range(0, len(prompts), _BATCH):
-            rows = slice(start, start + _BATCH)
-            tokens = encode(control.pipe, conditions[rows])
-            with (
-                added_features(control.transformer, tokens, task)
-                if network is None
-                else copied_features(control.transformer, network, tokens)
-            ):
-                seeds = range(*rows.indices(len(prompts)))
-                drawn.append(
-                    draw_pictures(control, prompts[rows], _sampling(bench, Drawing()), seeds=seeds)
-                )
-    finally:
-        control.detach()
-    return torch.cat(drawn)
-
-
-def base_rows(bench: Bench, tasks: Sequence[Task]) -> dict[str, Array]:
-    """Every measure of the base model's pictures [1, n], which see no condition."""
-
-    def work() -> Mapping[str, Array]:
-        drawn = pictures(bench, None, [])
-        return measure(bench, drawn, tasks)
-
-    name = "base " + " ".join(tasks)
-    return {key: one[None] for key, one in kept_rows(bench, name, work).items()}
-
-
-def ceiling_rows(bench: Bench, tasks: Sequence[Task]) -> dict[str, Array]:
-    """Every measure of the true renders [1, n]: the most that the judges could give."""
-    found = measure(bench, bench.scenes.targets, tasks)
-    return {key: one[None] for key, one in found.items()}
-
-
-def over_seeds(ours: Array, baseline: Array) -> Interval:
-    """The mean of `ours - baseline` over seeds and scenes; scenes without a value are left out."""
-    baseline = np.broadcast_to(baseline, ours.shape)
-    whole = ~(np.isnan(ours).any(axis=0) | np.isnan(baseline).any(axis=0))
-    return paired_bootstrap_over_seeds(ours[:, whole], baseline[:, whole], same_items=True)
-
-
-def load_network(folder: Path, task: Task, transformer: Any) -> Any:
-    """The trained ControlNet of an arm."""
-    network = copied_network(transformer)
-    network.load_state_dict(load_file(folder / f"{task}.safetensors"))
-    return network.eval()

@@ -17,14 +17,16 @@ from modelgraft.methods.ominicontrol.experiments.arms import (
     EDGES,
     Arm,
     Bench,
+    losses,
+    open_bench,
+    trained,
+)
+from modelgraft.methods.ominicontrol.experiments.drawn import (
     arm_rows,
     base_rows,
     ceiling_rows,
     controlled_rows,
-    losses,
-    open_bench,
     over_seeds,
-    trained,
 )
 from modelgraft.methods.ominicontrol.experiments.figures import (
     Rows,

@@ -9,16 +9,8 @@ import numpy as np
 from modelgraft.core.results import Number
 from modelgraft.core.runs import Run
 from modelgraft.evaluation.reproduction import Experiment, Findings
-from modelgraft.methods.ominicontrol.experiments.arms import (
-    EDGES,
-    Bench,
-    Drawing,
-    arm_rows,
-    base_rows,
-    open_bench,
-    pictures,
-    trained,
-)
+from modelgraft.methods.ominicontrol.experiments.arms import EDGES, Bench, open_bench, trained
+from modelgraft.methods.ominicontrol.experiments.drawn import Drawing, arm_rows, base_rows, pictures
 from modelgraft.methods.ominicontrol.experiments.figures import figure, gain
 from modelgraft.methods.ominicontrol.method.attention import Scope
 

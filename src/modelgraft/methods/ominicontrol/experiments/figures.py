@@ -9,7 +9,7 @@ import numpy as np
 from modelgraft.core.results import Number
 from modelgraft.evaluation.intervals import Array, Interval, bootstrap_mean
 from modelgraft.methods.ominicontrol.evaluate import IS_BETTER_LOW
-from modelgraft.methods.ominicontrol.experiments.arms import over_seeds
+from modelgraft.methods.ominicontrol.experiments.drawn import over_seeds
 
 Rows = Mapping[str, Array]
 

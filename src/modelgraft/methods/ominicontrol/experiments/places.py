@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from modelgraft.core.runs import Run
 from modelgraft.evaluation.reproduction import Experiment, Findings
-from modelgraft.methods.ominicontrol.experiments.arms import (
-    EDGES,
-    Arm,
-    arm_rows,
-    base_rows,
-    ceiling_rows,
-    open_bench,
-)
+from modelgraft.methods.ominicontrol.experiments.arms import EDGES, Arm, open_bench
+from modelgraft.methods.ominicontrol.experiments.drawn import arm_rows, base_rows, ceiling_rows
 from modelgraft.methods.ominicontrol.experiments.figures import (
     ceilings,
     figure,

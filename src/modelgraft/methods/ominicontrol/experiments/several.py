@@ -9,16 +9,12 @@ from modelgraft.core.results import Number
 from modelgraft.core.runs import Run
 from modelgraft.evaluation.reproduction import Experiment, Findings
 from modelgraft.methods.ominicontrol.config import Task
-from modelgraft.methods.ominicontrol.experiments.arms import (
-    EDGES,
-    Arm,
-    Bench,
+from modelgraft.methods.ominicontrol.experiments.arms import EDGES, Arm, Bench, open_bench, trained
+from modelgraft.methods.ominicontrol.experiments.drawn import (
     arm_rows,
     base_rows,
-    open_bench,
     pictures,
     seed_rows,
-    trained,
 )
 from modelgraft.methods.ominicontrol.experiments.figures import Rows, figure
 
@@ -70,7 +66,7 @@ def _apart(bench: Bench, pair: tuple[Task, Task]) -> Rows:
     def draw(seed: int) -> Tensor:
         return pictures(bench, both, [trained(bench, SINGLE[task], seed) for task in pair])
 
-    return seed_rows(bench, both.name, pair, draw)
+    return seed_rows(bench, both.name, [SINGLE[task] for task in pair], pair, draw)
 
 
 def _share(rows: Rows, single: Rows, base: Rows, name: str) -> float:

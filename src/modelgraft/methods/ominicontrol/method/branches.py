@@ -129,7 +129,6 @@ def _open(
     transformer: Any, inputs: FluxInputs, conditions: Sequence[ConditionTokens], wiring: Wiring
 ) -> dict[int, _Branch]:
     """Embed tokens, times and places of all branches."""
-    dtype, batch = inputs.hidden_states.dtype, len(inputs.hidden_states)
     main = _time_embedding(transformer, inputs, inputs.timestep, inputs.guidance)
     text = transformer.context_embedder(inputs.encoder_hidden_states)
     image = transformer.x_embedder(inputs.hidden_states)
@@ -145,20 +144,24 @@ def _open(
     with adapters_off(transformer.time_text_embed):
         embedding = _time_embedding(transformer, inputs, still, guidance)
     for place, one in enumerate(conditions):
-        tokens = for_batch(one.tokens, batch).to(dtype)
+        tokens, ids = placed(one, inputs)
         states = project(transformer.x_embedder, tokens, one.adapter)
-        branches[place] = _Branch(states, embedding, _rotary(transformer, one.ids), one.adapter)
+        branches[place] = _Branch(states, embedding, _rotary(transformer, ids), one.adapter)
     return branches
 
 
-def for_batch(tokens: Tensor, batch: int) -> Tensor:
-    """Condition tokens [b, l, c] for so many prompts: one for all, or one each."""
-    if len(tokens) not in (1, batch):
+def placed(condition: ConditionTokens, inputs: FluxInputs) -> tuple[Tensor, Tensor]:
+    """A condition's tokens [b, l, c] and ids where the image is: one for all prompts, or one each.
+
+    A model that is offloaded runs on another device than it rests on.
+    """
+    image, tokens = inputs.hidden_states, condition.tokens
+    if len(tokens) not in (1, len(image)):
         raise InputError(
-            f"A condition with {len(tokens)} pictures for {batch} prompts: give one for all, or "
-            "one each."
+            f"A condition with {len(tokens)} pictures for {len(image)} prompts: give one for all, "
+            "or one each."
         )
-    return tokens.expand(batch, -1, -1)
+    return tokens.to(image).expand(len(image), -1, -1), condition.ids.to(image.device)
 
 
 @contextlib.contextmanager

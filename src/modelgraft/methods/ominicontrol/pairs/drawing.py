@@ -101,8 +101,8 @@ def _draw(pipe: Any, one: Drawn, drawing: Drawing, run_seed: int) -> bytes:
         height=drawing.height,
         width=2 * drawing.height,
         num_inference_steps=drawing.steps,
-        guidance_scale=drawing.guidance,
         generator=torch.Generator().manual_seed(draw_seed),
+        **guidance_of(pipe, drawing.guidance),
     ).images[0]
     if image.size != (2 * drawing.height, drawing.height):
         raise ConfigError(
@@ -117,6 +117,14 @@ def _draw(pipe: Any, one: Drawn, drawing: Drawing, run_seed: int) -> bytes:
     content = io.BytesIO()
     image.convert("RGB").save(content, format="PNG", pnginfo=chunk)
     return content.getvalue()
+
+
+def guidance_of(pipe: Any, guidance: float) -> dict[str, Any]:
+    """The pipeline's own arguments: a Flux without embedded guidance takes a second pass."""
+    config = getattr(getattr(pipe, "transformer", None), "config", None)
+    if getattr(config, "guidance_embeds", True):
+        return {"guidance_scale": guidance}
+    return {"true_cfg_scale": guidance, "negative_prompt": ""}
 
 
 def _require_same(run: Run, settings: dict[str, Any]) -> None:

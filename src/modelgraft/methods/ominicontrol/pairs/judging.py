@@ -14,6 +14,7 @@ from modelgraft.core.errors import ConfigError
 from modelgraft.core.files import Journal
 from modelgraft.core.runs import Run
 from modelgraft.diffusion.pictures import read_picture
+from modelgraft.diffusion.vision import Encode
 from modelgraft.methods.ominicontrol.pairs.crops import views_of
 from modelgraft.methods.ominicontrol.pairs.drawing import Drawn
 from modelgraft.methods.ominicontrol.pairs.panels import (
@@ -30,8 +31,6 @@ from modelgraft.methods.ominicontrol.pairs.records import BEST, Quality
 
 # The picture [3, H, 2H] and its prompt to scores; None where the judge gave no answer.
 Judge = Callable[[Tensor, PairPrompt], Quality | None]
-# Views [b, 3, s, s] to embeddings [b, d].
-Encode = Callable[[Tensor], Tensor]
 Ladder = tuple[float, float, float, float, float]
 
 JOURNAL: Final = "judgments.jsonl"

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.files import atomic_folder, remove_folder, write_atomic
+from modelgraft.core.quiet import no_progress_bars
 from modelgraft.core.results import Number
 from modelgraft.core.runs import Run
 from modelgraft.core.settings import Settings
 from modelgraft.evaluation.tables import markdown_rows, markdown_table
 from modelgraft.language.adapters import adapter_tensors, attach_lora, write_adapter
 from modelgraft.language.conversation import resize_embeddings, set_chat_template
-from modelgraft.language.gguf import no_progress_bars
 from modelgraft.language.load import (
     DType,
     Loaded,

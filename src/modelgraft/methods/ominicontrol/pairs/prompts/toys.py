@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
-from modelgraft.methods.ominicontrol.pairs.prompts.items import NUM_SCENES, Item
+from modelgraft.core.rows import Reject
+from modelgraft.methods.ominicontrol.pairs.prompts.items import NUM_SCENES, Item, read_items
 from modelgraft.worlds.captions import Captions, name
 from modelgraft.worlds.draws import uniforms
 from modelgraft.worlds.palettes import COLOURS
@@ -55,6 +57,13 @@ def toy_items(
         yield Item(
             name(shape), SHAPES[shape], words.brief(), tuple(said[1:]), said[0], f"a {name(shape)}"
         )
+
+
+def open_items(
+    path: Path | None, number: int, *, seed: int, reject: Reject | None = None
+) -> list[Item]:
+    """The items of a file, or `number` toys where there is none."""
+    return list(toy_items(number, seed=seed)) if path is None else read_items(path, reject=reject)
 
 
 def _in_studio(placing: Placings, subject: Subjects) -> Placings:

@@ -27,8 +27,8 @@ from safetensors.torch import load_file, save_file
 from modelgraft.core.errors import InputError, ModelgraftError, Unavailable, UnsupportedModel
 from modelgraft.core.files import atomic_folder, make_folder, remove_folder, sweep_leftovers
 from modelgraft.core.lazy import need
+from modelgraft.core.quiet import no_progress_bars
 from modelgraft.language.generation import Sampling
-from modelgraft.language.gguf import no_progress_bars
 from modelgraft.language.logprobs import causal_lm
 from modelgraft.language.score_heads import without_adapter
 from modelgraft.methods.tulu3.train.rlvr.episodes import (
