@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,10 +20,12 @@ from modelgraft.tiny.oracles import (
     load_judges,
 )
 from modelgraft.tiny.recipes.oracles import (
-    TRAINERS,
+    JUDGES,
     attribute_numbers,
+    depth_numbers,
     present_colours,
     scenes,
+    subject_numbers,
     truths,
 )
 from modelgraft.training.config import OptimConfig
@@ -30,10 +33,10 @@ from modelgraft.training.config import OptimConfig
 OPTIM = OptimConfig(lr=1e-3, schedule="constant", batch=8, micro_batch=8, save_every=100)
 
 
-@pytest.mark.parametrize("name", list(TRAINERS))
+@pytest.mark.parametrize("name", list(JUDGES))
 def test_a_judge_learns_from_renders(tmp_path: Path, name: str) -> None:
     with open_run(tmp_path / name, seed=0) as run:
-        net = TRAINERS[name](run, OPTIM, 12)
+        net = JUDGES[name].train(run, OPTIM, 12)
     assert not net.training
     rows = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
     losses = [float(row.split('"loss": ')[1].split(",")[0]) for row in rows]
@@ -75,3 +78,26 @@ def test_saved_judges_load_again(tmp_path: Path) -> None:
     again = load_judges(tmp_path)
     assert torch.equal(again.estimate(pictures), made.estimate(pictures))
     assert torch.equal(again.subjects(pictures), made.subjects(pictures))
+
+
+class Even(torch.nn.Module):
+    """Sees nothing: every view is the same, every pixel half as deep as it can be."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, pictures: torch.Tensor) -> Any:
+        flat = torch.full((len(pictures), *self.shape), 0.5)
+        return flat if len(self.shape) == 1 else (flat, flat)
+
+
+def test_a_judge_that_sees_nothing_tells_as_many_views_apart_as_chance() -> None:
+    (found,) = subject_numbers(cast(Any, Even((4,))), seed=0, number=40)
+    assert found.value == 0.5
+
+
+def test_the_error_of_depth_is_on_the_scale_of_255() -> None:
+    (found,) = depth_numbers(cast(Any, Even((32, 32))), seed=0, number=8)
+    shown = scenes(np.arange(8), seed=101, split="held-out", name="ceiling")
+    assert found.value == pytest.approx(((255 * (0.5 - shown.seen.depth)) ** 2).mean(), rel=1e-4)

@@ -232,6 +232,9 @@ def _assemble(cls: type[C], cast: Mapping[str, Any]) -> C:
 
 def _cast(option: Option, value: Any) -> Any:
     kind = option.type
+    if option.multiple and isinstance(value, list | tuple) and len(value) == 1:
+        (only,) = value
+        value = only if isinstance(only, str) and only.lower() in _NONE_WORDS else value
     is_word = isinstance(value, str) and value.lower() in _NONE_WORDS
     if value is None or (is_word and value not in option.choices):
         if _is_optional(kind):

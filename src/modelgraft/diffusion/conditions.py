@@ -296,9 +296,34 @@ def tasks_for(side_px: int) -> dict[TaskName, Task]:
     return SMALL_TASKS if side_px < SMALL_PX else TASKS
 
 
+def derived(
+    task: TaskName,
+    pictures: Tensor,
+    size: Size | None = None,
+    *,
+    seed: int = 0,
+    items: ArrayLike | None = None,
+    is_training: bool = False,
+) -> Tensor:
+    """Conditions [b, 3, h, w] of pictures [b, 3, H, W], which have the output's size.
+
+    They are found there, by the table for it, and then brought to their own `size`: the edges of a
+    picture that was shrunk first would be others.
+    """
+    maker = tasks_for(max(pictures.shape[-2:]))[task]
+    made = maker.condition(pictures, seed=seed, items=items, is_training=is_training)
+    return resize(made, size or (made.shape[-2], made.shape[-1])).clamp(0, 1)
+
+
 def is_empty(conditions: Tensor) -> Tensor:
     """Which conditions [b] are all black, and so the same as a dropped one."""
     return (conditions == 0).flatten(1).all(dim=1)
+
+
+def has_same_aspect(one: Size, other: Size) -> bool:
+    """Whether one size is the other scaled, but for a pixel of rounding in the smaller one."""
+    apart = abs(one[0] * other[1] - one[1] * other[0])
+    return apart <= max(sum(one), sum(other))
 
 
 def check_aspect(condition: Size, target: Size, *, name: str) -> None:
@@ -306,7 +331,7 @@ def check_aspect(condition: Size, target: Size, *, name: str) -> None:
 
     `name` is the file, row or task that they came by.
     """
-    if condition[0] * target[1] != condition[1] * target[0]:
+    if not has_same_aspect(condition, target):
         raise InputError(
             f"{name}: the condition is {condition[1]} x {condition[0]} pixels and the target "
             f"{target[1]} x {target[0]}; an aligned condition needs the aspect of its target.\n"

@@ -156,7 +156,8 @@ def _find(name: str, offline: bool, report: Report, *, weights: bool = True) -> 
         asset = store.resolve(name, "flux")
         if asset is None:
             raise _unknown(name)
-        return store.get(asset.name, report=report, offline=offline), asset.source
+        folder = store.get(asset.name, report=report, offline=offline)
+        return folder, f"{asset.source}:{asset.identity}"
     path = Path(name).expanduser()
     if name and path.is_dir():
         return path, ""

@@ -28,6 +28,8 @@ from modelgraft.core.files import write_atomic
 MAX_PIXELS: Final = 64_000_000
 """What is unpacked at most: a file of a few kilobytes can promise gigabytes."""
 Size = tuple[int, int]
+Source = Path | str | bytes
+"""A file, or the content of one."""
 Fit = Literal["exact", "resize", "cover", "pad"]
 
 # Readers that run no program (EPS would); a JPEG of several pictures counts as JPEG.
@@ -38,6 +40,7 @@ _DAMAGE: Final = (
     OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, ArithmeticError,
     AttributeError, struct.error, zlib.error,
 )  # fmt: skip
+_ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # of EXIF
 _GAP_PX: Final = 2
 
 
@@ -53,34 +56,60 @@ class Cutout(NamedTuple):
 # -- reading ---------------------------------------------------------------------------------------
 
 
-def read_picture(path: Path | str) -> Tensor:
+def read_picture(source: Source, *, name: str = "") -> Tensor:
     """The picture [3, H, W] in a file, upright, in RGB, on white where it is transparent.
 
-    The first frame of an animation. `InputError` names the file that is missing, none, damaged or
-    larger than `MAX_PIXELS`.
+    The first frame of an animation. `InputError` calls what is missing, none, damaged or larger
+    than `MAX_PIXELS` by its `name`, that of the file unless given.
     """
-    return read_cutout(path).picture
+    return read_cutout(source, name=name).picture
 
 
-def read_cutout(path: Path | str) -> Cutout:
+def read_cutout(source: Source, *, name: str = "") -> Cutout:
     """The picture in a file as `read_picture` reads it, with its transparency."""
+    name = name or _name_of(source)
+    with _opened(source, name) as image:
+        return from_pillow(image, name=name)
+
+
+def picture_size(source: Source, *, name: str = "") -> Size:
+    """Height and width of the upright picture in a file, by its header alone.
+
+    Raises what `read_picture` raises, as far as the header shows it.
+    """
+    name = name or _name_of(source)
+    with _opened(source, name) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise _too_large(name)
+        with _damage_named(name):
+            # Pillow decodes a PNG to look for an entry behind its pixels, and turns a TIFF itself.
+            is_told = image.format != "TIFF" and ("exif" in image.info or image.format != "PNG")
+            is_turned = is_told and image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE
+        return (image.width, image.height) if is_turned else (image.height, image.width)
+
+
+def _name_of(source: Source) -> str:
+    return "the picture" if isinstance(source, bytes) else str(source)
+
+
+def _opened(source: Source, name: str) -> Image.Image:
+    """A Pillow image of which the header is read."""
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path, formats=_FORMATS)
+            return Image.open(file, formats=_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _too_large(str(path)) from None
+        raise _too_large(name) from None
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected a picture.") from None
+        raise InputError(f"{name}: no such file; expected a picture.") from None
     except UnidentifiedImageError:
         raise InputError(
-            f"{path}: not a picture that can be read; it may be damaged or of another kind.\n"
+            f"{name}: not a picture that can be read; it may be damaged or of another kind.\n"
             f"  {', '.join(_FORMATS)} can be read. Open it in an image program and save it as PNG."
         ) from None
     except _DAMAGE as error:
-        raise InputError(f"{path}: the picture cannot be read: {error}.") from None
-    with image:
-        return from_pillow(image, name=str(path))
+        raise InputError(f"{name}: the picture cannot be read: {error}.") from None
 
 
 def read_mask(path: Path | str) -> Tensor:

@@ -48,6 +48,15 @@ def free_memory(device: torch.device) -> int:
         return free
 
 
+def resident_bytes() -> int:
+    """Memory of this process in RAM now; 0 where it cannot be read."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(one.split()[1]) * 1024 for one in lines if one.startswith("VmRSS:")), 0)
+
+
 @contextlib.contextmanager
 def peak_memory(device: torch.device) -> Generator[list[int]]:
     """A list that holds, after the block, the highest memory in bytes that was used inside it.

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import torch
 from einops import rearrange
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -147,6 +147,14 @@ class Judges(NamedTuple):
     def estimate(self, pictures: Tensor) -> Tensor:
         """Depth [b, 1, H, W] from 0 to 1."""
         return self.depth(pictures)[0][:, None]
+
+
+def save_halves(net: nn.Module, path: Path) -> None:
+    """Write a network's weights in float16, counters as they are."""
+    halves = {
+        key: one.half() if one.is_floating_point() else one for key, one in net.state_dict().items()
+    }
+    save_file(halves, path)
 
 
 def load_judges(folder: Path = WEIGHTS) -> Judges:

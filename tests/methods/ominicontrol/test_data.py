@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,21 @@ import pytest
 import torch
 
 from modelgraft.core.errors import InputError
-from modelgraft.diffusion.conditions import SMALL_TASKS
-from modelgraft.diffusion.pictures import write_picture
-from modelgraft.methods.ominicontrol.data.files import FileSource, read_pairs
+from modelgraft.diffusion.conditions import SMALL_TASKS, tasks_for
+from modelgraft.diffusion.pictures import resize, write_picture
+from modelgraft.methods.ominicontrol.data.files import (
+    FileSource,
+    RecordSource,
+    read_pairs,
+    read_subjects,
+)
 from modelgraft.methods.ominicontrol.data.toys import (
     ToySource,
     conditions_of,
     draw_scenes,
     prompts_of,
 )
+from modelgraft.methods.ominicontrol.pairs.reading import Counts
 from modelgraft.methods.ominicontrol.train import numbers_of
 
 TASKS = ("edges", "depth", "grey", "blur", "fill", "subject")
@@ -133,13 +140,62 @@ def test_rows_name_files_below_their_own_folder(folder: Path) -> None:
     assert ["outside" in told[0], "another view" in told[1], "no file" in told[2]] == [True] * 3
 
 
-def test_an_aligned_condition_of_another_aspect_is_named(folder: Path) -> None:
+def test_pictures_that_headers_show_to_be_none_or_of_another_aspect_are_left_out(
+    folder: Path,
+) -> None:
     (folder / "edges").mkdir()
-    for place in range(3):
-        write_picture(folder / "edges" / f"{place}.png", torch.zeros(3, 40, 40))
-    source = FileSource(read_pairs(folder, ("edges",)), ("edges",), 32, 32, 4)
+    sizes = {"0": (40, 40), "1": (27, 40), "2": (40, 60), "3": (40, 60)}
+    for name, size in sizes.items():
+        write_picture(folder / "edges" / f"{name}.png", torch.zeros(3, *size))
+    (folder / "2.png").write_bytes(b"\x89PNG no more")
+    (folder / "3.png").write_bytes((folder / "0.png").read_bytes())
+    (folder / "edges" / "3.png").write_bytes(b"")
+    told: list[str] = []
+    kept = read_pairs(folder, ("edges",), lambda *row: told.append(row[3]))
+    assert [one.target.name for one in kept] == ["1.png"]  # 27 x 40 is 40 x 60 rounded
+    for place, words in enumerate((r"0.png.*40 x 40.*60 x 40", "2.png: not a", "edges/3.png: not")):
+        assert re.search(words, told[place]) and "\n" not in told[place]
     with pytest.raises(InputError, match=r"0\.png.*40 x 40.*60 x 40"):
-        source.take([0], 0)
+        read_pairs(folder, ("edges",))
+    rows = [{"target": f"{name}.png", "prompt": "a", "conditions": {"edges": f"edges/{name}.png"}}
+            for name in "0123"]  # fmt: skip
+    path = folder / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert len(read_pairs(path, ("edges",), lambda *row: None)) == 1
+
+
+def test_a_subject_may_have_another_aspect_than_its_target(folder: Path) -> None:
+    (folder / "subject").mkdir()
+    for place in range(3):
+        write_picture(folder / "subject" / f"{place}.png", torch.zeros(3, 50, 20))
+    assert len(read_pairs(folder, ("subject",))) == 3
+
+
+@pytest.mark.parametrize(("output", "side"), [(32, 16), (256, 128)])
+def test_compact_conditions_are_found_at_the_targets_size(
+    folder: Path, output: int, side: int
+) -> None:
+    source = FileSource(read_pairs(folder, ("edges",)), ("edges",), output, side, 4)
+    shown = source.take([1], 0)
+    whole = tasks_for(output)["edges"].condition(shown.targets)
+    assert torch.equal(shown.conditions["edges"], resize(whole, (side, side)))
+
+
+def test_judged_pairs_are_read_with_what_became_of_the_others(tmp_path: Path) -> None:
+    write_picture(tmp_path / "a.png", torch.zeros(3, 32, 64))
+    scores = ("compositeStructure", "objectConsistency", "imageQuality")
+    said = {"item": "a", "description_0": "b", "description_1": "c"}
+    rows = [{"image": "a.png", "quality_assessment": dict.fromkeys(scores, score),
+             "description": said} for score in (5, 4, 5)]  # fmt: skip
+    rows.append({"image": "a.png", "description": said})
+    path, counts = tmp_path / "records.jsonl", Counts()
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = RecordSource(read_subjects(tmp_path, counts), 32, 32, 4)
+    assert found.total == 4 and found.take([3], 0).targets.shape == (1, 3, 32, 32)
+    assert counts == Counts(kept=2, below=1, unscored=1)
+    path.write_text(json.dumps(rows[1]) + "\n")
+    with pytest.raises(InputError, match="1 are below the threshold, 0 without"):
+        read_subjects(path, Counts())
 
 
 def test_a_folder_without_pictures_or_none_at_all_is_named(tmp_path: Path) -> None:

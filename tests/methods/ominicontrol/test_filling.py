@@ -83,8 +83,11 @@ def test_one_condition_alone_stands_for_tokens_and_says_for_which(independent):
 def test_known_tokens_of_another_grid_than_the_output_are_refused(independent, size):
     """16 x 12 px have as many tokens as the output, at other places."""
     kept = torch.ones(size[0] // 4, size[1] // 4, dtype=torch.bool).triu()
-    with pytest.raises((ConfigError, InputError), match=rf"{size[0] // 4} x {size[1] // 4} tokens"):
-        answer(independent, condition("edges", size=size, kept=kept, integrates=True))
+    given = condition("edges", size=size, kept=kept, integrates=True)
+    with pytest.raises(InputError, match=rf"over an output of {size[1]} x {size[0]} pixels"):
+        answer(independent, given)
+    with pytest.raises(InputError, match=rf"{size[0] // 4} x {size[1] // 4} tokens"):
+        answer(independent, replace(given, delta=(0, 0)))
 
 
 def test_knowing_every_token_leaves_nothing_to_draw_and_is_refused(independent):

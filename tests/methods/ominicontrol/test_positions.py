@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
-from random_flux import attach, condition, distance, make_inputs, make_pipe, make_tokens
+from random_flux import (
+    answer,
+    attach,
+    condition,
+    distance,
+    make_inputs,
+    make_pipe,
+    make_tokens,
+)
 
-from modelgraft.core.errors import ConfigError
+from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.methods.ominicontrol.adapter.control import Condition, OminiControl
+from modelgraft.methods.ominicontrol.adapter.info import PUBLISHED, AdapterInfo
+from modelgraft.methods.ominicontrol.adapter.placing import check_places, output_grid
 from modelgraft.methods.ominicontrol.method.branches import branch_velocity
 from modelgraft.methods.ominicontrol.method.positions import condition_ids
 
@@ -104,3 +114,64 @@ def test_a_condition_is_read_by_its_distance_from_the_image(control):
 def test_a_picture_of_16_by_12_px_is_4_by_3_tokens_of_4_px(independent):
     tokens = independent.tokens(Condition(picture=torch.rand(2, 3, 12, 16), adapter="edges"))
     assert tokens.tokens.shape == (2, 12, 48) and tokens.ids[-1].tolist() == [0, 2, 3]
+
+
+# -- the condition and the output ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("executor", ["branch", "cached"])
+def test_an_aligned_condition_of_another_size_than_the_output_is_refused(independent, executor):
+    """Inputs have 3 x 4 tokens of 4 px."""
+    told = r"'edges'.* over an output of 16 x 8 pixels \(width x height\), but 16 x 12 are drawn"
+    given = condition("edges", size=(8, 16))
+    with pytest.raises(InputError, match=told):
+        answer(independent, given, executor=executor)
+    for own in ({"delta": (0, 0)}, {"scale": 1.0}):  # the caller's own choice
+        answer(independent, condition("edges", size=(8, 16), **own), executor=executor)
+    with independent.use(condition("edges", size=(16, 16)), executor=executor):
+        independent.pipe("star", height=16, width=16, num_inference_steps=1)
+        with pytest.raises(InputError, match="but 16 x 12 are drawn"):
+            independent.pipe("star", height=12, width=16, num_inference_steps=1)
+
+
+SUBJECT = PUBLISHED["omini/subject_512"]
+
+
+@pytest.mark.parametrize(
+    ("info", "grid", "output", "told"),
+    [
+        (AdapterInfo(task="edges"), (32, 32), (32, 32), None),
+        (AdapterInfo(task="edges"), (32, 32), (32, 48), "512 x 512"),
+        (AdapterInfo(task="edges", scale=2.0), (16, 16), (32, 32), None),
+        (AdapterInfo(task="edges", scale=2.0), (32, 32), (32, 32), "1024 x 1024"),
+        (AdapterInfo(task="edges", scale=0.5), (64, 48), (32, 24), None),
+        (AdapterInfo(task="style"), (32, 32), (64, 64), None),
+        (AdapterInfo(task="subject"), (32, 32), (64, 64), None),
+        (SUBJECT, (32, 32), (32, 32), None),
+        (SUBJECT, (32, 32), (64, 32), None),
+        (SUBJECT, (32, 32), (64, 64), "an output of at most 512 pixels in width"),
+        (SUBJECT, (32, 32), (32, 33), "an output of at most 512 pixels in width"),
+        (PUBLISHED["omini/subject_1024_beta"], (32, 32), (64, 64), None),
+        (PUBLISHED["omini/subject_1024_beta"], (64, 64), (64, 64), "a condition of at most 512"),
+        (AdapterInfo(task="subject", delta=(32, 0), condition_px=512), (32, 32), (64, 64),
+         "an output of at most 512 pixels in height"),
+        (AdapterInfo(task="subject", delta=(1, 0, 8), condition_px=512), (32, 32), (64, 64), None),
+        # In training it lay half inside.
+        (AdapterInfo(task="subject", delta=(0, 16), condition_px=512), (32, 32), (32, 32), None),
+        (AdapterInfo(task="subject", delta=(0, 32)), (32, 32), (64, 64), None),
+        (AdapterInfo(task="edges", delta=(0, -32), condition_px=512), (32, 32), (40, 64), None),
+    ],
+)  # fmt: skip
+def test_a_condition_covers_the_output_or_stands_beside_it(info, grid, output, told):
+    if told is None:
+        return check_places("one", info, grid, output, token_px=16)
+    with pytest.raises(InputError, match=rf"(?s)'one'.*{told}"):
+        check_places("one", info, grid, output, token_px=16)
+
+
+@pytest.mark.parametrize("grid", [(3, 4), (1, 1), (64, 24)])
+def test_the_outputs_grid_is_told_from_its_places(grid):
+    ids = condition_ids(*grid)
+    reference = condition_ids(90, 90, delta=(1, 0, 0))
+    for found in (ids, ids[None], ids.bfloat16(), torch.cat([ids, reference])):
+        assert output_grid(found) == grid

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from modelgraft.core.attempts import RunRecord
 from modelgraft.core.nested import nested_run
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
+from modelgraft.diffusion.latents import token_px
 from modelgraft.diffusion.load import load_flux
 from modelgraft.diffusion.vision import vision_encoder
 from modelgraft.evaluation.plan import ReproduceConfig
@@ -31,7 +31,7 @@ from modelgraft.methods.ominicontrol.estimates import cost_table
 from modelgraft.methods.ominicontrol.experiments import EXPERIMENTS
 from modelgraft.methods.ominicontrol.learning import learn
 from modelgraft.methods.ominicontrol.measuring import measure
-from modelgraft.methods.ominicontrol.opening import is_small, open_control
+from modelgraft.methods.ominicontrol.opening import check_side, is_small, open_control
 from modelgraft.methods.ominicontrol.pairs.crops import PUBLISHED_HEIGHT_PX
 from modelgraft.methods.ominicontrol.pairs.drawing import Drawing
 from modelgraft.methods.ominicontrol.pairs.factory import Factory, make_pairs
@@ -40,9 +40,9 @@ from modelgraft.methods.ominicontrol.pairs.prompts.items import pair_prompts
 from modelgraft.methods.ominicontrol.pairs.prompts.toys import open_items
 from modelgraft.methods.ominicontrol.preparing import prepare
 from modelgraft.tiny.flux import build_pipeline, save_pipeline
-from modelgraft.tiny.oracles import load_judges
+from modelgraft.tiny.oracles import load_judges, save_halves
 from modelgraft.tiny.recipes.flux import FluxRecipe, train_flux
-from modelgraft.tiny.recipes.oracles import TRAINERS, Trainer, attribute_numbers
+from modelgraft.tiny.recipes.oracles import JUDGES, Judge
 
 
 def train(config: TrainConfig, run: Run) -> Result:
@@ -70,14 +70,11 @@ def pairs(config: PairsConfig, run: Run) -> Result:
     items = open_items(config.items, config.toys, seed=run.seed, reject=run.reject)
     control, _ = open_control(config.model, run.settings)
     small = is_small(control.pipe)
+    height = config.height or (SIZE_PX if small else PUBLISHED_HEIGHT_PX)
+    check_side("height", height, token_px(control.pipe))
     steps, guidance = steps_and_guidance(control, config.steps, config.guidance)
     factory = Factory(
-        drawing=Drawing(
-            height=config.height or (SIZE_PX if small else PUBLISHED_HEIGHT_PX),
-            steps=steps,
-            guidance=guidance,
-            seeds=config.seeds,
-        ),
+        drawing=Drawing(height=height, steps=steps, guidance=guidance, seeds=config.seeds),
         judging=Judging(looks=config.looks, threshold=config.threshold),
     )
     encode = load_judges().subjects if small else vision_encoder(config.encoder)
@@ -107,19 +104,16 @@ def _base(config: PretrainConfig, run: Run) -> Any:
 
 
 def judges(config: JudgesConfig, run: Run) -> Result:
-    """Train the judges of toy scenes, and say how often the one of attributes is right."""
+    """Train the judges of toy scenes, and say how well each reads held-out ones."""
     (run.artefacts / "judges").mkdir(exist_ok=True)
     numbers: list[Number] = []
-    for name, trainer in TRAINERS.items():
+    for name, judge in JUDGES.items():
         record = RunRecord(method="ominicontrol", action=name, config={"steps": config.steps})
 
-        def work(own: Run, name: str = name, trainer: Trainer = trainer) -> Result:
-            net: Any = trainer(own, config.optim, config.steps)
-            halves = {key: one.half() if one.is_floating_point() else one
-                      for key, one in net.state_dict().items()}  # fmt: skip
-            save_file(halves, run.artefacts / "judges" / f"{name}.safetensors")
-            found = attribute_numbers(net, seed=own.seed) if name == "attributes" else []
-            return Result(tuple(found))
+        def work(own: Run, name: str = name, judge: Judge = judge) -> Result:
+            net: Any = judge.train(own, config.optim, config.steps)
+            save_halves(net, run.artefacts / "judges" / f"{name}.safetensors")
+            return Result(tuple(judge.numbers(net, seed=own.seed)))
 
         result, _ = nested_run(run, run.folder / "nets" / name, run.settings, record, work)
         numbers += result.numbers

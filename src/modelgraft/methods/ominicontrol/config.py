@@ -44,9 +44,11 @@ class TrainConfig:
     alpha: float | None = opt(None, "Scale of the adapter times its rank; none is the rank.", min=0)
     modules: str = opt("full", "Layers with an adapter: full, norm_qk, qkv, qk, or a pattern.")
     blocks: tuple[int, ...] | None = opt(
-        None, "First and last but one block in which the condition is seen; none is all.",
+        None,
+        "First block in which the condition is seen, and the one after the last: 0 2 are the first "
+        "two; none is all.",
         advanced=True,
-    )  # fmt: skip
+    )
     steps: int = opt(1000, "Optimiser steps.", min=1)
     drop_text: float = opt(0.1, "Share of the samples without text.", min=0, max=1)
     drop_condition: float = opt(0.1, "Share of the samples with a black condition.", min=0, max=1)
@@ -55,7 +57,9 @@ class TrainConfig:
         "Mean and deviation of the logistic normal law of times; none is the model's.",
         advanced=True,
     )
-    start: Path | None = opt(None, "An adapter file to go on from.")
+    start: Path | None = opt(
+        None, "An adapter file to go on from; its mode, places and sizes stay as they were."
+    )
     checkpointing: bool = opt(
         False, "Compute activations again in the backward pass: less memory, a third more time."
     )
@@ -78,8 +82,12 @@ class TrainConfig:
             raise ConfigError("delta", f"delta {self.delta}: rows and columns, or three axes.")
         if self.delta is not None and len(self.task) > 1:
             raise ConfigError("delta", "delta holds for one task; leave it out with several.")
-        if self.blocks is not None and (len(self.blocks) != 2 or self.blocks[0] >= self.blocks[1]):
+        if self.blocks is not None and (
+            len(self.blocks) != 2 or not 0 <= self.blocks[0] < self.blocks[1]
+        ):
             raise ConfigError("blocks", f"blocks {self.blocks}: a first block and a later end.")
+        if self.start is not None and len(self.task) > 1:
+            raise ConfigError("start", f"start {self.start}: one adapter, so name one task.")
         if self.timesteps is not None and (len(self.timesteps) != 2 or self.timesteps[1] <= 0):
             raise ConfigError("timesteps", "timesteps: a mean and a deviation above 0.")
 
@@ -90,7 +98,9 @@ class GenerateConfig:
 
     prompt: tuple[str, ...] = opt((), "What to draw; a picture for each.")
     condition: tuple[Path, ...] = opt((), "Pictures to obey, one for each adapter.")
-    adapter: tuple[str, ...] = opt((), "Adapter files, or shipped ones such as tiny:edges.")
+    adapter: tuple[str, ...] = opt(
+        (), "Adapter files, shipped ones such as tiny:edges, or owner/name:file of the hub."
+    )
     strength: tuple[float, ...] = opt((1.0,), "How much each condition counts: one, or one each.")
     start: float = opt(0.0, "Share of the steps after which conditions count.", min=0, max=1)
     end: float = opt(1.0, "Share of the steps until which they count.", min=0, max=1)
@@ -102,10 +112,20 @@ class GenerateConfig:
         True,
         "Make the condition (edges, grey, ...) from the picture given; false takes it as it is.",
     )
+    mask: Path | None = opt(
+        None,
+        "Of a fill adapter's picture: white is kept, black is drawn anew; none is where the "
+        "picture itself is black.",
+    )
+    integrate: bool = opt(
+        False,
+        "Known tokens enter once and are not drawn again, as OminiControl2 does; needs --mask.",
+    )
     model: str = opt("tiny:flux", "A Flux pipeline: tiny:flux, a folder, or owner/name on the hub.")
     size: int | None = opt(
-        None, "Side of the output in pixels; none is the first condition's size.", min=4, unit="px"
-    )
+        None, "Longer side of the output in pixels; none is the first adapter's, or the model's.",
+        min=4, unit="px",
+    )  # fmt: skip
     steps: int | None = opt(None, "Sampling steps; none is the adapter's, or 28.", min=1)
     guidance: float | None = opt(
         None, "Embedded guidance, or true guidance for a model without it; none is the model's."
@@ -118,7 +138,7 @@ class GenerateConfig:
         "auto", "Cached runs a condition once; branch at every step, as joint adapters need."
     )
     drop_empty: bool = opt(
-        False, "Leave out tokens of an edge picture in which nothing is (our extension).",
+        False, "Leave out tokens of edge conditions in which nothing is (our extension).",
         advanced=True,
     )  # fmt: skip
     compare: bool = opt(
@@ -132,6 +152,8 @@ class GenerateConfig:
             )
         if self.start > self.end:
             raise ConfigError("start", f"start {self.start} lies behind end {self.end}.")
+        if self.integrate and self.mask is None:
+            raise ConfigError("integrate", "integrate: give the mask that says what is known.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,13 +162,15 @@ class EvaluateConfig:
 
     adapter: str = opt("tiny:edges", "An adapter file, or a shipped one such as tiny:edges.")
     data: Path | None = opt(
-        None, "Folder of pictures or JSONL of pairs; none is held-out scenes of the toy world."
+        None,
+        "Folder of pictures, JSONL of pairs, or a folder that pairs made; none is held-out scenes "
+        "of the toy world.",
     )
     samples: int = opt(64, "Pictures that are drawn and measured.", min=2)
     strength: float = opt(1.0, "How much the condition counts.", min=0)
     model: str = opt("tiny:flux", "A Flux pipeline: tiny:flux, a folder, or owner/name on the hub.")
     size: int | None = opt(
-        None, "Side of the output in pixels; none is 512, or 32 of the embedded model.", min=4,
+        None, "Side of the output in pixels; none is the adapter's, or the model's.", min=4,
         unit="px",
     )  # fmt: skip
     steps: int | None = opt(None, "Sampling steps; none is the adapter's, or 28.", min=1)
@@ -168,7 +192,7 @@ class PairsConfig:
     toys: int = opt(4, "Toys, where no items are given; nine prompts each.", min=1)
     model: str = opt("tiny:flux", "A Flux pipeline: tiny:flux, a folder, or owner/name on the hub.")
     height: int | None = opt(
-        None, "Height of the picture, which is twice as wide; none is 528, or 32 of toys.", min=8,
+        None, "Height of the picture, which is twice as wide; none is 528, or 32 of toys.", min=16,
         unit="px",
     )  # fmt: skip
     steps: int | None = opt(None, "Sampling steps; none is 28, or 16 of the embedded model.", min=1)

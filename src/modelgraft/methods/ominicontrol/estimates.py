@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from modelgraft.core.results import Number, Result, format_value
 from modelgraft.core.settings import Settings
 from modelgraft.diffusion.load import FluxSkeleton, load_flux_skeleton
+from modelgraft.diffusion.pictures import Size, picture_size
 from modelgraft.evaluation.tables import markdown_rows
+from modelgraft.methods.ominicontrol.adapter.finding import told_info
+from modelgraft.methods.ominicontrol.adapter.info import AdapterInfo
 from modelgraft.methods.ominicontrol.adapter.lora import num_added
 from modelgraft.methods.ominicontrol.config import (
     CostConfig,
@@ -18,17 +22,34 @@ from modelgraft.methods.ominicontrol.config import (
 )
 from modelgraft.methods.ominicontrol.data.files import read_pairs
 from modelgraft.methods.ominicontrol.data.toys import SIZE_PX
-from modelgraft.methods.ominicontrol.drawing import STRENGTHS
-from modelgraft.methods.ominicontrol.method.cost import Shape, sampling_flop
-from modelgraft.methods.ominicontrol.opening import SIZE_LARGE_PX, SMALL_STEPS, STEPS
+from modelgraft.methods.ominicontrol.drawing import (
+    BATCH,
+    arms_of,
+    check_tasks,
+    image_guidance,
+    output_of,
+    settled,
+    strengths_of,
+)
+from modelgraft.methods.ominicontrol.infer import is_distilled
+from modelgraft.methods.ominicontrol.method.cost import Shape, Way, sampling_flop
+from modelgraft.methods.ominicontrol.opening import (
+    SIZE_LARGE_PX,
+    SMALL_STEPS,
+    STEPS,
+    check_side,
+    condition_size,
+)
 from modelgraft.methods.ominicontrol.pairs.crops import PUBLISHED_HEIGHT_PX
 from modelgraft.methods.ominicontrol.pairs.prompts.items import pair_prompts
 from modelgraft.methods.ominicontrol.pairs.prompts.toys import open_items
+from modelgraft.methods.ominicontrol.pairs.reading import is_records
 
 _SMALL_TEXT, _TEXT = 24, 512
 """Tokens of a prompt: those of the embedded model, and those of T5."""
 _TOKEN_PX = 16
 """Pixels along one side of a token of FLUX.1."""
+WAYS: Final[tuple[Way, ...]] = ("joint", "cached")
 _BACKWARD = 2
 """Passes through the frozen model that one step costs: forward, and back to the adapter."""
 
@@ -36,8 +57,8 @@ _BACKWARD = 2
 def cost_table(config: CostConfig, settings: Settings) -> Result:
     """Operations of a picture with conditions, joint and cached, and the size of the cache."""
     model = _sizes(config.model, settings)
-    size = config.size or model.default_px
-    condition = model.tokens(config.condition_size or size)
+    size = model.side("size", config.size)
+    condition = model.tokens(model.side("condition_size", config.condition_size or size))
     rows, numbers = [], []
     for number in config.conditions:
         flop = {
@@ -45,7 +66,7 @@ def cost_table(config: CostConfig, settings: Settings) -> Result:
                 model.shape, image=model.tokens(size), text=config.text_length or model.text,
                 condition=condition, conditions=number, steps=config.steps or model.steps, way=way,
             )
-            for way in ("joint", "cached")
+            for way in WAYS
         }  # fmt: skip
         cache = number * model.shape.key_values(condition)
         cells = (number, flop["joint"] / 1e12, flop["cached"] / 1e12, cache / 1e6)
@@ -61,10 +82,11 @@ def estimate_train(config: TrainConfig, settings: Settings) -> list[Number]:
     model = _sizes(config.model, settings)
     transformer: Any = model.found.transformer
     seen = config.steps * config.optim.batch
-    size = config.size or model.default_px
+    size = model.side("size", config.size)
     flop = _BACKWARD * sampling_flop(
         model.shape, image=model.tokens(size), text=model.text,
-        condition=model.tokens(config.condition_size or size), conditions=len(config.task),
+        condition=model.tokens(model.side("condition_size", config.condition_size or size)),
+        conditions=len(config.task),
         steps=1, way="joint",
     )  # fmt: skip
     added = num_added(transformer, config.modules, config.rank)
@@ -75,7 +97,7 @@ def estimate_train(config: TrainConfig, settings: Settings) -> list[Number]:
         Number("operations", seen * flop / 1e12, unit="TFLOP"),
         model.weights(),
     ]
-    if config.data is not None and config.task != ("subject",):
+    if config.data is not None and not is_records(config.data.expanduser()):
         pairs = read_pairs(config.data.expanduser(), config.task, lambda *_: None)
         numbers.insert(0, Number("pictures in the data", len(pairs)))
     return numbers
@@ -83,18 +105,32 @@ def estimate_train(config: TrainConfig, settings: Settings) -> list[Number]:
 
 def estimate_generate(config: GenerateConfig, settings: Settings) -> list[Number]:
     """Pictures and operations, for conditions whose keys are computed once and for joint ones."""
+    strengths = strengths_of(config)
     model = _sizes(config.model, settings)
-    tokens = model.tokens(config.size or model.default_px)
-    conditions = len(config.condition)
-    each = len(STRENGTHS) + 1 if config.compare else 1
-    numbers = [Number("pictures", len(config.prompt) * each)]
-    for way in ("cached", "joint"):
-        flop = sampling_flop(
-            model.shape, image=tokens, text=model.text, condition=tokens, conditions=conditions,
-            steps=config.steps or model.steps, way=way,
+    infos = [told_info(name) or AdapterInfo(task="") for name in config.adapter]
+    check_tasks(config, infos)
+    sizes = [picture_size(path) for path in config.condition]
+    token = model.found.token_px
+    output = output_of(config, infos, sizes, usual_px=model.default_px, token=token)
+    tokens = [
+        _area(condition_size(size, info, output_px=max(output), token=token), token)
+        for size, info in zip(sizes, infos, strict=True)
+    ]
+    steps, passes = model.passes(infos, config.steps, config.guidance)
+    if tokens and image_guidance(config.image_guidance, infos) != 1:
+        passes *= 2
+    sets = set(arms_of(strengths, compare=config.compare).values())
+    numbers = [Number("pictures", len(config.prompt) * len(sets))]
+    for way in WAYS:
+        alone, *others = (
+            sampling_flop(model.shape, image=_area(output, token), text=model.text,
+                          condition=one, conditions=min(one, 1), steps=steps, way=way)
+            for one in (0, *tokens)
         )  # fmt: skip
+        flop = passes * (alone + sum(one - alone for one in others))
         numbers.append(Number(f"operations of a picture, {way}", flop / 1e12, unit="TFLOP"))
-    cache = conditions * model.shape.key_values(tokens)
+    rows = passes * min(len(config.prompt), BATCH)
+    cache = rows * sum(model.shape.key_values(one) for one in tokens)
     return [*numbers, Number("cache of the conditions", cache / 1e6, unit="MB"), model.weights()]
 
 
@@ -105,9 +141,11 @@ def estimate_pairs(config: PairsConfig, settings: Settings) -> list[Number]:
     prompts = pair_prompts(items)
     pictures = len(prompts) * config.seeds
     height = config.height or (SIZE_PX if model.is_small else PUBLISHED_HEIGHT_PX)
-    flop = sampling_flop(
+    check_side("height", height, model.found.token_px)
+    steps, passes = model.passes((), config.steps, config.guidance)
+    flop = passes * sampling_flop(
         model.shape, image=2 * model.tokens(height), text=model.text, condition=0, conditions=0,
-        steps=config.steps or model.steps, way="joint",
+        steps=steps, way="joint",
     )  # fmt: skip
     return [
         Number("prompts", len(prompts)),
@@ -141,13 +179,32 @@ class _Model:
     def default_px(self) -> int:
         return SIZE_PX if self.is_small else SIZE_LARGE_PX
 
+    def side(self, name: str, asked: int | None) -> int:
+        """The side that an option asks for, or the model's own."""
+        found = asked or self.default_px
+        check_side(name, found, self.found.token_px)
+        return found
+
     def tokens(self, side_px: int) -> int:
         return (side_px // self.found.token_px) ** 2
+
+    def passes(
+        self, infos: Sequence[AdapterInfo], steps: int | None, guidance: float | None
+    ) -> tuple[int, int]:
+        """Steps of a picture, and passes at each: two where guidance is true."""
+        distilled = is_distilled(self.found)
+        steps, guidance = settled(infos, steps, guidance, small=self.is_small, distilled=distilled)
+        return steps, 2 if guidance > 1 and not distilled else 1
 
     def weights(self) -> Number:
         transformer: Any = self.found.transformer
         size = sum(one.numel() * one.element_size() for one in transformer.parameters())
         return Number("weights of the transformer", size / 1e6, unit="MB")
+
+
+def _area(size: Size, token: int) -> int:
+    """Tokens of a picture."""
+    return size[0] * size[1] // token**2
 
 
 def _sizes(name: str, settings: Settings) -> _Model:

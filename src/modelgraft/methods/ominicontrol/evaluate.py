@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from modelgraft.core.results import Number
 from modelgraft.diffusion.conditions import SMALL_TASKS, Estimator
 from modelgraft.diffusion.conditions import Task as Maker
+from modelgraft.diffusion.vision import Encode
 from modelgraft.evaluation.images import edge_f1, mse, ssim
 from modelgraft.evaluation.intervals import Array, bootstrap_mean
 from modelgraft.methods.ominicontrol.config import Task
 from modelgraft.methods.ominicontrol.data.toys import Scenes, pictures_of
+from modelgraft.tiny.flux import TOKEN_PX
 from modelgraft.tiny.oracles import Judges
 
 # Measures of which less is better; of all others more.
@@ -36,20 +39,26 @@ def obedience(
     makers: Mapping[Any, Maker] = SMALL_TASKS,
     estimate: Estimator | None = None,
     known: Tensor | None = None,
+    near: Tensor | None = None,
 ) -> dict[str, Array]:
     """How well outputs [b, 3, H, W] keep their conditions [b, 3, H, W], by measure [b].
 
-    Edges: F1 of the pixels, exactly and within one. Depth, grey and blur: mean squared difference
-    on the scale of 255 between the condition and what is made of the output. Fill: that to the
-    original `targets`, apart for the hidden region and the one that `known` [b, 1, H, W] marks; NaN
-    where a region is empty. A subject has no such measure.
+    Edges: F1 of the pixels, exactly and within one, and of those alone that `near` [b, 1, H, W]
+    marks: what a caption says of a background can tell its edges already. Depth, grey and blur:
+    mean squared difference on the scale of 255 between the condition and what is made of the
+    output. Fill: that to the original `targets`, apart for the hidden region and the one that
+    `known` [b, 1, H, W] marks; NaN where a region is empty. A subject has no such measure.
     """
     if task == "edges":
         found, asked = (_marks(one) for one in (makers["edges"].condition(outputs), conditions))
-        return {
+        measured = {
             "edge F1": edge_f1(found, asked),
             "edge F1 within 1 px": edge_f1(found, asked, tolerance_px=1),
         }
+        if near is not None:
+            inside = (near[:, 0] > 0).numpy()
+            measured["toy edge F1"] = edge_f1(found & inside, asked & inside)
+        return measured
     if task == "depth":
         seen = (estimate or makers["depth"].make)(outputs).expand_as(conditions)
         return {"depth MSE": mse(seen.numpy(), conditions.numpy())}
@@ -79,7 +88,23 @@ def _where(outputs: Tensor, targets: Tensor, mask: Tensor) -> Array:
     return found
 
 
+@torch.no_grad()
+def likeness(encode: Encode, outputs: Tensor, references: Tensor) -> dict[str, Array]:
+    """The cosine of outputs and of the photographs of their subjects, as an encoder sees them [b].
+
+    It counts the background too, so a copy of the photograph reaches 1.
+    """
+    cosines = torch.cosine_similarity(encode(outputs), encode(references))
+    return {"reference cosine": cosines.cpu().numpy().astype(np.float64)}
+
+
 # -- toy scenes ------------------------------------------------------------------------------------
+
+
+def around_toys(scenes: Scenes) -> Tensor:
+    """The toys and the pixels a token's width around them, as 1 [b, 1, H, W]."""
+    covered = torch.from_numpy(scenes.seen.mask)[:, None] > 0.05
+    return max_pool2d(covered.float(), 2 * TOKEN_PX + 1, stride=1, padding=TOKEN_PX)
 
 
 @torch.no_grad()

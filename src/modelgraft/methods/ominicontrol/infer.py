@@ -67,7 +67,7 @@ def generate(
         *conditions,
         executor=sampling.executor,
         scope=sampling.scope,
-        image_guidance=sampling.image_guidance,
+        image_guidance=sampling.image_guidance if conditions else 1.0,
     ):
         return draw_pictures(control, prompts, sampling, seeds=seeds)
 

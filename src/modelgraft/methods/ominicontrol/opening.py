@@ -12,18 +12,31 @@ from torch import Tensor, nn
 from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.core.runs import Run
 from modelgraft.core.settings import Settings
-from modelgraft.diffusion.conditions import SMALL_PX, TASKS, is_empty, tasks_for
+from modelgraft.diffusion.conditions import (
+    SMALL_PX,
+    TASKS,
+    derived,
+    has_same_aspect,
+    is_empty,
+)
 from modelgraft.diffusion.flow import FEW_TOKENS, TimestepLaw
 from modelgraft.diffusion.latents import token_px
 from modelgraft.diffusion.load import LoadedFlux, load_flux
-from modelgraft.diffusion.pictures import fit_to, nearest_size, read_picture
+from modelgraft.diffusion.pictures import (
+    Size,
+    check_mask,
+    nearest_size,
+    picture_size,
+    read_mask,
+    read_picture,
+    resize,
+)
 from modelgraft.diffusion.prompts import too_long
 from modelgraft.methods.ominicontrol.adapter.control import OminiControl
+from modelgraft.methods.ominicontrol.adapter.finding import find_adapter
 from modelgraft.methods.ominicontrol.adapter.info import AdapterInfo
 from modelgraft.methods.ominicontrol.data.toys import SIZE_PX
 
-WEIGHTS = Path(__file__).parent / "weights"
-PREFIX = "tiny:"
 # Guidance of the embedded model is true guidance; FLUX.1-dev has learnt its own.
 SMALL_GUIDANCE, GUIDANCE = 2.5, 3.5
 SMALL_STEPS, STEPS = 16, 28
@@ -44,53 +57,65 @@ def open_control(name: str, settings: Settings) -> tuple[OminiControl, LoadedFlu
         name, device=settings.device, dtype=settings.dtype, offline=settings.offline
     )
     pipe: Any = loaded.pipe
+    pipe.register_to_config(_name_or_path=loaded.name)  # as from_pretrained does
     for part in pipe.components.values():
         if isinstance(part, nn.Module):
             part.requires_grad_(False)
     return OminiControl(pipe), loaded
 
 
-def load_adapters(control: OminiControl, names: Sequence[str], run: Run) -> list[str]:
-    """Put adapter files or shipped adapters (`tiny:edges`) on the pipeline; their names there.
+def load_adapters(
+    control: OminiControl, names: Sequence[str], run: Run, remarks: list[str] | None = None
+) -> list[str]:
+    """Put adapters on the pipeline by what `find_adapter` knows them; their names there.
 
-    The same adapter may be named twice, for two conditions. What files do not say is logged.
+    The same adapter may be named twice, for two conditions. What files do not say is logged, and
+    added to `remarks`.
     """
     loaded: dict[str, str] = {}
     for name in names:
         if name in loaded:
             continue
-        loaded[name] = control.load(_adapter_path(name), report=to_log(run))
+        path = find_adapter(name, offline=run.settings.offline)
+        loaded[name] = control.load(path, report=to_log(run, remarks))
     return [loaded[name] for name in names]
 
 
-def _adapter_path(name: str) -> Path:
-    if not name.startswith(PREFIX):
-        return Path(name).expanduser()
-    path = WEIGHTS / f"{name.removeprefix(PREFIX)}.safetensors"
-    if not path.is_file():
-        shipped = ", ".join(PREFIX + one.stem for one in sorted(WEIGHTS.glob("*.safetensors")))
-        raise ConfigError("adapter", f"adapter {name}: not shipped; there are {shipped or 'none'}.")
-    return path
+def to_log(run: Run, remarks: list[str] | None = None) -> Callable[[str], None]:
+    """Remarks on adapters go to the run's log, and to `remarks` for its result."""
 
+    def note(text: str) -> None:
+        run.log("adapter", note=text)
+        if remarks is not None:
+            remarks.append(f"{text}.")
 
-def to_log(run: Run) -> Callable[[str], None]:
-    """Remarks on adapters go to the run's log."""
-    return lambda text: run.log("adapter", note=text)
+    return note
 
 
 def note_odd(
     run: Run, pipe: Any, *, conditions: Mapping[str, Tensor], prompts: Sequence[str] = (),
     strengths: Sequence[float] = (),
-) -> None:  # fmt: skip
-    """Log what is allowed and seldom meant; conditions [b, 3, H, W] have the name of their file."""
+) -> list[str]:  # fmt: skip
+    """Log what is allowed and seldom meant, and return it as remarks for the result.
+
+    Conditions [b, 3, H, W] have the name of their file.
+    """
+    remarks = []
     if cut := too_long(pipe, prompts):
         run.log("prompts cut off", num=len(cut), first=cut[0])
+        remarks.append(
+            f"{len(cut)} of {len(prompts)} prompts are longer than the text encoder takes; their "
+            f"ends were left out. The first is {cut[0][:60]!r}."
+        )
     for name, pictures in conditions.items():
         if num := int(is_empty(pictures).sum()):
             run.log("conditions all black, as dropped ones in training", num=num, condition=name)
-    for strength in strengths:
+            remarks.append(f"{name}: {num} conditions are all black, as dropped ones in training.")
+    for strength in dict.fromkeys(strengths):
         if strength > HUGE:
             run.log("strength far above the 1 of training", strength=strength)
+            remarks.append(f"strength {strength:g} is far above the 1 of training.")
+    return remarks
 
 
 @dataclass(frozen=True)
@@ -108,8 +133,7 @@ def sizes_of(pipe: Any, output: int | None, condition: int | None = None) -> Siz
     found = output or (SIZE_PX if is_small(pipe) else SIZE_LARGE_PX)
     sizes = Sizes(found, condition or found, token_px(pipe))
     for name, px in (("size", sizes.output), ("condition_size", sizes.condition)):
-        if px % sizes.token:
-            raise ConfigError(name, f"{name} {px}: a multiple of {sizes.token}, a token's pixels.")
+        check_side(name, px, sizes.token)
     if sizes.output % sizes.condition:
         raise ConfigError(
             "condition_size",
@@ -117,6 +141,12 @@ def sizes_of(pipe: Any, output: int | None, condition: int | None = None) -> Siz
             "multiple of it.",
         )
     return sizes
+
+
+def check_side(name: str, px: int, token: int) -> None:
+    """`ConfigError` unless the option `name`, a side in pixels, is whole tokens."""
+    if px % token:
+        raise ConfigError(name, f"{name} {px}: a multiple of {token}, a token's pixels.")
 
 
 def check_toy_size(size: int) -> None:
@@ -134,52 +164,114 @@ def law_of(pipe: Any, given: Sequence[float] | None) -> TimestepLaw:
     return FEW_TOKENS if is_small(pipe) else TimestepLaw()
 
 
-def read_condition(
-    path: Path, info: AdapterInfo, pipe: Any, *, output_px: int | None, derive: bool
-) -> Tensor:
-    """What an adapter obeys [3, H, W], from a picture in a file.
+# -- pictures that fit -----------------------------------------------------------------------------
+
+
+def longest_px(
+    asked: int | None, infos: Sequence[AdapterInfo], *, usual_px: int, token: int
+) -> int:
+    """The output's longer side: as asked, or as the first adapter was trained, or the usual one.
+
+    An adapter whose condition stands beside the output tells the condition's size alone, so that
+    the usual one is then the least. Raises `ConfigError` unless it is whole tokens.
+    """
+    px = asked or usual_px
+    if asked is None and infos and infos[0].condition_px:
+        trained = round(infos[0].condition_px * infos[0].scale)
+        px = trained if infos[0].is_aligned else max(trained, usual_px)
+    check_side("size", px, token)
+    return px
+
+
+def condition_size(size: Size, info: AdapterInfo, *, output_px: int | None, token: int) -> Size:
+    """The size of the condition that becomes of a picture of this size.
 
     Sides are scaled to multiples of a token, the longer one to what the adapter was trained with.
     A condition that lies over the output follows `output_px`, the output's longer side, if that is
-    given. With `derive` the condition is made from the picture.
+    given.
     """
-    longest_px = info.condition_px or output_px
-    if output_px and _is_aligned(info):
-        longest_px = round(output_px / info.scale)
+    longest = info.condition_px or output_px
+    if output_px and info.is_aligned:
+        longest = round(output_px / info.scale)
+    return nearest_size(size, multiple=token, longest_px=longest)
+
+
+def read_condition(
+    path: Path,
+    info: AdapterInfo,
+    pipe: Any,
+    *,
+    output_px: int | None,
+    derive: bool,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """What an adapter obeys [3, H, W], from a picture in a file, at its `condition_size`.
+
+    With `derive` an aligned condition is made from the picture, at the size of the output; what is
+    to be filled never is. With a `mask` [1, H, W] of the output's size only what it keeps is seen.
+    """
     picture = read_picture(path)
-    multiple = 2 * pipe.vae_scale_factor
-    size = nearest_size(
-        (picture.shape[-2], picture.shape[-1]),
-        multiple=multiple,
-        longest_px=longest_px,
-    )
-    fitted = fit_to(picture, size, multiple=multiple, how="resize", name=str(path))
-    table = tasks_for(max(size))
-    if not derive or info.task not in table:
-        return fitted
-    return table[info.task].condition(fitted[None])[0].clamp(0, 1)
+    own = (picture.shape[-2], picture.shape[-1])
+    size = condition_size(own, info, output_px=output_px, token=token_px(pipe))
+    over = _output_of(size, info)
+    if mask is not None:
+        return resize(resize(picture, over) * mask, size)
+    if derive and info.task in TASKS and info.is_aligned and not _is_given(info):
+        return derived(info.task, resize(picture, over)[None], size)[0]
+    return resize(picture, size)
 
 
-def _is_aligned(info: AdapterInfo) -> bool:
-    return info.task in TASKS and TASKS[info.task].is_aligned
+def read_known(path: Path, picture: Path, size: Size) -> Tensor:
+    """What is known of a picture [1, H, W] at a size, by the mask in a file: white is kept.
+
+    Raises `InputError` for a mask of another aspect than the picture's, and for one that keeps all
+    or nothing.
+    """
+    mask = read_mask(path)
+    own, other = (mask.shape[-2], mask.shape[-1]), picture_size(picture)
+    if not has_same_aspect(own, other):
+        raise InputError(
+            f"{path}: the mask has {own[1]} x {own[0]} pixels and its picture {picture} "
+            f"{other[1]} x {other[0]} (width x height).\n  Paint it over the picture itself."
+        )
+    found = (resize(mask, size) >= 0.5).float()
+    check_mask(found, name=str(path))
+    return found
+
+
+def _is_given(info: AdapterInfo) -> bool:
+    """Whether the condition is the picture itself: with its holes, or to be measured."""
+    return info.task == "fill" or TASKS[info.task].is_exchanged  # ty: ignore[invalid-argument-type]
+
+
+def _output_of(size: Size, info: AdapterInfo) -> Size:
+    return round(size[0] * info.scale), round(size[1] * info.scale)
 
 
 def output_size(
-    conditions: Sequence[Tensor], infos: Sequence[AdapterInfo], px: int
-) -> tuple[int, int]:
+    sizes: Sequence[Size], infos: Sequence[AdapterInfo], px: int, *, names: Sequence[str]
+) -> Size:
     """Height and width of the output: those of an aligned condition, or `px` by `px`.
 
-    Raises `InputError` when two aligned conditions have different aspects.
+    Raises `InputError` when two aligned conditions, whose files have these names, have different
+    aspects, and `ConfigError` when a compact one cannot have whole tokens at `px`.
     """
     aligned = [
-        (round(one.shape[-2] * info.scale), round(one.shape[-1] * info.scale))
-        for one, info in zip(conditions, infos, strict=True)
-        if _is_aligned(info)
+        (name, _output_of(size, info), info)
+        for name, size, info in zip(names, sizes, infos, strict=True)
+        if info.is_aligned
     ]
-    for one in aligned[1:]:
-        if one != aligned[0]:
-            raise InputError(
-                f"two conditions that lie over the output have different sizes: {aligned[0][1]} x "
-                f"{aligned[0][0]} and {one[1]} x {one[0]} pixels.\n  Cut the pictures to one size."
+    for name, size, info in aligned:
+        if max(size) != px:
+            raise ConfigError(
+                "size",
+                f"size {px}: {name} is a condition {info.scale:g} times smaller, of whole tokens.\n"
+                f"  The nearest such size is {max(size)}.",
             )
-    return aligned[0] if aligned else (px, px)
+        if size != aligned[0][1]:
+            first, (height, width), _ = aligned[0]
+            raise InputError(
+                f"{first} and {name} both lie over the output, but would make it {width} x "
+                f"{height} and {size[1]} x {size[0]} pixels.\n  Cut the pictures to one size."
+            )
+    return aligned[0][1] if aligned else (px, px)

@@ -12,7 +12,7 @@ from torch import Tensor
 from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
-from modelgraft.diffusion.conditions import SMALL_PX, is_empty, tasks_for
+from modelgraft.diffusion.conditions import SMALL_PX, derived, is_empty
 from modelgraft.diffusion.pictures import fit_to, grid, nearest_size, read_picture, write_picture
 from modelgraft.methods.ominicontrol.config import ConditionsConfig, Task
 from modelgraft.methods.ominicontrol.data.files import SUFFIXES
@@ -58,11 +58,7 @@ def prepare(config: ConditionsConfig, run: Run) -> Result:
 def _conditions(
     picture: Tensor, tasks: Sequence[Task], *, seed: int, place: int
 ) -> dict[Task, Tensor]:
-    table = tasks_for(max(picture.shape[-2:]))
-    return {
-        task: table[task].condition(picture[None], seed=seed, items=[place])[0].clamp(0, 1)
-        for task in tasks
-    }
+    return {task: derived(task, picture[None], seed=seed, items=[place])[0] for task in tasks}
 
 
 def _pictures(config: ConditionsConfig, run: Run) -> list[tuple[str, Tensor]]:

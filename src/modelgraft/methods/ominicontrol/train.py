@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
+from accelerate.utils import DistributedType
 from torch import Tensor, nn
 
+from modelgraft.core.errors import ConfigError
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
 from modelgraft.diffusion.flow import TimestepLaw
@@ -27,14 +28,21 @@ from modelgraft.methods.ominicontrol.method.branches import (
 )
 from modelgraft.methods.ominicontrol.method.objective import (
     Batch,
+    Draws,
     Dropped,
     Velocity,
+    draw,
     drop,
     flow_matching_errors,
 )
 from modelgraft.methods.ominicontrol.method.positions import condition_ids
+from modelgraft.training.batches import Shuffled
 from modelgraft.training.config import OptimConfig
 from modelgraft.training.fit import Loss, fit
+from modelgraft.training.processes import accelerator_of
+
+_AT_ONCE = 32
+"""Prompts embedded at a time."""
 
 
 class PromptCache:
@@ -43,16 +51,18 @@ class PromptCache:
     def __init__(self, pipe: Any, *, length: int, num_bytes: float) -> None:
         self._pipe, self._length, self._left = pipe, length, num_bytes
         self._kept: dict[str, Prompts] = {}
+        self._rests = False
         self.cut: set[str] = set()
         """Texts seen so far of which the model does not see the end."""
 
     def take(self, texts: Sequence[str]) -> Prompts:
-        """Embeddings of the texts, a row each."""
+        """Embeddings of the texts, a row each, on the CPU."""
         missing = list(dict.fromkeys(one for one in texts if one not in self._kept))
         fresh: dict[str, Prompts] = {}
         if missing:
             self.cut |= set(too_long(self._pipe, missing, length=self._length))
-            found = encode_prompts(self._pipe, missing, length=self._length)
+            with self.awake():
+                found = encode_prompts(self._pipe, missing, length=self._length)
             rows = [found.take(slice(place, place + 1)) for place in range(len(missing))]
             fresh = dict(zip(missing, rows, strict=True))
             for text, row in fresh.items():
@@ -60,23 +70,56 @@ class PromptCache:
                 if self._left >= 0:
                     self._kept[text] = Prompts(*(one.cpu() for one in row))
         rows = [fresh.get(text) or self._kept[text] for text in texts]
-        device = self._pipe.transformer.device
-        return Prompts(*(torch.cat(part).to(device) for part in zip(*rows, strict=True)))
+        return Prompts(
+            *(torch.cat([one.cpu() for one in part]) for part in zip(*rows, strict=True))
+        )
+
+    def keep_all(self, texts: Sequence[str]) -> bool:
+        """Embed these texts now if all of them fit; whether they do."""
+        missing = [one for one in dict.fromkeys(texts) if one not in self._kept]
+        if missing:
+            each = sum(one.nbytes for one in self.take(missing[:1]))
+            if self._left < each * (len(missing) - 1):
+                return False
+            for start in range(1, len(missing), _AT_ONCE):
+                self.take(missing[start : start + _AT_ONCE])
+        return self._left >= 0
+
+    def rest(self) -> None:
+        """Leave the text encoders on the CPU from now on, but for what has to be embedded."""
+        self._rests = True
+        self._move("cpu")
+
+    @contextlib.contextmanager
+    def awake(self) -> Generator[None]:
+        """Resting text encoders are beside the transformer inside the block."""
+        if self._rests:
+            self._move(self._pipe.transformer.device)
+        try:
+            yield
+        finally:
+            if self._rests:
+                self._move("cpu")
+
+    def _move(self, place: Any) -> None:
+        for one in (self._pipe.text_encoder, self._pipe.text_encoder_2):
+            one.to(place)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Learning:
-    """How much text and conditions are left out, at which times errors are taken, and how long."""
+    """How long adapters learn and how, at which times, and how much is left out."""
 
     steps: int
     law: TimestepLaw
+    optim: OptimConfig
     drop_text: float = 0.1
     drop_condition: float = 0.1
 
 
 @dataclass
 class Tokeniser:
-    """Shown pictures as the batch that a transformer learns from."""
+    """Shown pictures as the batch that a transformer learns from, on its device."""
 
     control: OminiControl
     prompts: PromptCache
@@ -86,31 +129,34 @@ class Tokeniser:
         pipe = self.control.pipe
         side = token_px(pipe)
         height, width = (one // side for one in shown.targets.shape[-2:])
-        device = self.control.transformer.device
         return Batch(
-            clean=encode(pipe, shown.targets).to(device),
-            ids=grid_ids(height, width).to(device),
-            text=self.prompts.take(shown.prompts),
-            conditions={
-                name: encode(pipe, pictures).to(device)
-                for name, pictures in shown.conditions.items()
-            },
+            clean=self._encoded(shown.targets),
+            ids=grid_ids(height, width).to(self._device),
+            text=self._embedded(shown.prompts),
+            conditions={name: self._encoded(one) for name, one in shown.conditions.items()},
         )
 
     def dropped(self, shown: Shown, learning: Learning) -> Dropped:
         """The empty prompt and black pictures."""
-        black = {
-            name: encode(self.control.pipe, torch.zeros_like(pictures[:1])).to(
-                self.control.transformer.device
-            )
-            for name, pictures in shown.conditions.items()
-        }
         return Dropped(
-            text=self.prompts.take([""]),
-            conditions=black,
+            text=self._embedded([""]),
+            conditions={
+                name: self._encoded(torch.zeros_like(pictures[:1]))
+                for name, pictures in shown.conditions.items()
+            },
             text_share=learning.drop_text,
             condition_share=learning.drop_condition,
         )
+
+    @property
+    def _device(self) -> torch.device:
+        return self.control.transformer.device
+
+    def _encoded(self, pictures: Tensor) -> Tensor:
+        return encode(self.control.pipe, pictures).to(self._device)
+
+    def _embedded(self, texts: Sequence[str]) -> Prompts:
+        return Prompts(*(one.to(self._device) for one in self.prompts.take(texts)))
 
 
 def places_of(control: OminiControl, shown: Shown) -> dict[str, Tensor]:
@@ -142,27 +188,49 @@ def branch_model(control: OminiControl, places: Mapping[str, Tensor]) -> Velocit
     return velocity
 
 
-def numbers_of(source: Source, step: int, size: int, *, seed: int) -> list[int]:
-    """The pictures of one step: each once before any comes again, in an order of its own."""
-    first = step * size
-    if source.total is None:
-        return list(range(first, first + size))
-    found = []
-    for place in range(first, first + size):
-        turn, within = divmod(place, source.total)
-        found.append(int(_order(source.total, turn, seed)[within]))
-    return found
+@dataclass
+class Feed:
+    """The micro-batches of each step with what is drawn for them, this process's share.
+
+    What is drawn belongs to a picture's place in the step, so that neither the number of processes
+    nor the cut into micro-batches changes it.
+    """
+
+    source: Source
+    tokenise: Tokeniser
+    learning: Learning
+    seed: int
+    rank: int = 0
+    world: int = 1
+
+    def __call__(self, step: int) -> list[tuple[Batch, Draws]]:
+        """What is learnt from in this step; `ConfigError` if not every process has a share."""
+        optim = self.learning.optim
+        numbers = numbers_of(self.source, step, optim.batch, seed=self.seed, world=self.world)
+        use = rng_seed("use", self.seed, step)
+        own = range(optim.batch)[self.rank :: self.world]
+        found = []
+        for start in range(0, len(own), optim.micro_batch):
+            places = own[start : start + optim.micro_batch]
+            batch = self.tokenise(self.source.take([numbers[one] for one in places], use))
+            drawn = draw(optim.batch, batch, self.learning.law, seed=rng_seed("draws", use))
+            found.append((batch, drawn.take(places)))
+        return found
 
 
-@functools.lru_cache(maxsize=2)
-def _order(total: int, turn: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(rng_seed("order", seed, turn)).permutation(total)
+def numbers_of(source: Source, step: int, size: int, *, seed: int, world: int = 1) -> list[int]:
+    """The pictures of one step: each once before any comes again, in an order of its own.
+
+    Raises `ConfigError` when there are fewer than the `world` processes that share them.
+    """
+    first = 0 if source.total else step * size
+    order = Shuffled(range(source.total or size), list, size, size, seed=seed, world=world)
+    return [first + one for one in order.indices(step)]
 
 
 def train(
     control: OminiControl,
     source: Source,
-    optim: OptimConfig,
     learning: Learning,
     run: Run,
     *,
@@ -175,26 +243,42 @@ def train(
 
     By default those are adapters named as the source's tasks, and `model` runs each condition as a
     branch with its own. Text and conditions are dropped as `learning` says. `between(step)` is
-    called after every step.
+    called after every step. Several processes share the pictures of a step and learn what one
+    would; `ConfigError` when there are more processes than pictures.
     """
-    transformer = control.transformer
-    prompts = prompts or PromptCache(control.pipe, length=512, num_bytes=2e9)
-    tokenise = Tokeniser(control, prompts)
-    first = source.take(numbers_of(source, 0, 1, seed=run.seed), 0)
+    optim = learning.optim
+    accelerator = accelerator_of(optim, run.settings)
+    if accelerator.distributed_type == DistributedType.FSDP:
+        raise ConfigError(
+            "",
+            "train runs the parts of the transformer one by one, which sharded weights do not "
+            "allow.\n  Start it without FSDP; each process then holds the whole model.",
+        )
+    _bring_to(accelerator.device, control.pipe)
+    tokenise = Tokeniser(control, prompts or PromptCache(control.pipe, length=512, num_bytes=2e9))
+    first = source.take([0], 0)
+    feed = Feed(source, tokenise, learning, run.seed, rank=accelerator.process_index,
+                world=accelerator.num_processes)  # fmt: skip
     dropped = tokenise.dropped(first, learning)
     velocity = model or branch_model(control, places_of(control, first))
     guided = is_distilled(control.pipe)
 
-    def batches(step: int) -> list[Batch]:
-        numbers = numbers_of(source, step, optim.batch, seed=run.seed)
-        size = optim.micro_batch
-        parts = [numbers[start : start + size] for start in range(0, len(numbers), size)]
-        return [tokenise(source.take(part, rng_seed("use", run.seed, step))) for part in parts]
-
-    def step(batch: Batch) -> Loss:
-        kept = drop(batch, dropped)
-        errors = flow_matching_errors(velocity, kept, learning.law, guided=guided)
+    def step(micro: tuple[Batch, Draws]) -> Loss:
+        batch, draws = micro
+        kept = drop(batch, dropped, draws)
+        errors = flow_matching_errors(velocity, kept, draws, guided=guided)
         return Loss(errors.sum(), len(batch))
 
-    trained = transformer if trainable is None else trainable
-    fit(step, batches, trained, run, optim, steps=learning.steps, between=between)
+    trained = control.transformer if trainable is None else trainable
+    fit(step, feed, trained, run, optim, steps=learning.steps, accelerator=accelerator,
+        between=between)  # fmt: skip
+
+
+def _bring_to(device: torch.device, pipe: Any) -> None:
+    """Move a pipeline to a device, unless its transformer is there, or comes there when it is used.
+
+    Text encoders that rest elsewhere beside a transformer in its place stay where they are.
+    """
+    place = torch.empty(0, device=device).device
+    if pipe.transformer.device != place and not hasattr(pipe.transformer, "_hf_hook"):
+        pipe.to(place)

@@ -12,7 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from modelgraft.core.results import Number
 from modelgraft.core.runs import Run
-from modelgraft.evaluation.intervals import wilson
+from modelgraft.evaluation.intervals import bootstrap_mean, wilson
 from modelgraft.tiny.oracles import FACTORS, AttributeNet, DepthNet, SubjectEncoder
 from modelgraft.training.config import OptimConfig
 from modelgraft.training.fit import Loss, fit
@@ -165,15 +165,55 @@ def attribute_numbers(net: AttributeNet, *, seed: int, number: int = 2000) -> li
     return [*numbers, _share("oracle: colours", right.all(1))]
 
 
+@torch.no_grad()
+def depth_numbers(net: DepthNet, *, seed: int, number: int = 500) -> list[Number]:
+    """Errors of depth on the scale of 255, squared, on renders of the held-out split."""
+    shown = scenes(np.arange(number), seed=seed + 101, split="held-out", name="ceiling")
+    depth, _ = net(shown.pictures)
+    errors = (255 * (depth - torch.from_numpy(shown.seen.depth))).square().mean(dim=(1, 2))
+    return [Number("oracle: depth MSE", *bootstrap_mean(errors.numpy()), better="lower")]
+
+
+@torch.no_grad()
+def subject_numbers(net: SubjectEncoder, *, seed: int, number: int = 1000) -> list[Number]:
+    """How surely two views of a held-out toy are told from views of two toys of one shape.
+
+    The area under the curve of verification: the share of pairs of scores in the right order.
+    """
+    items = np.arange(number)
+    subjects = draw_subjects(items, seed=seed + 101, split="held-out")
+    left, right = (
+        net(scenes(items, seed=seed + 101, split="held-out", name=f"views {side}",
+                   subjects=subjects).pictures)
+        for side in ("a", "b")
+    )  # fmt: skip
+    scores = (left @ right.T).numpy()
+    is_alike = subjects.shape[:, None] == subjects.shape[None]
+    np.fill_diagonal(is_alike, False)
+    own = []
+    for place in items[is_alike.any(axis=1)]:
+        others = scores[place, is_alike[place]]
+        wins = (scores[place, place] > others) + 0.5 * (scores[place, place] == others)
+        own.append(float(wins.mean()))
+    found = bootstrap_mean(own)
+    return [Number("oracle: verification AUC", *found)]
+
+
 def _share(name: str, right: Tensor) -> Number:
     found = wilson(int(right.sum()), len(right))
     low, high = (None if end is None else 100 * end for end in (found.low, found.high))
     return Number(name, 100 * found.value, low, high, len(right), "%")
 
 
-Trainer = Callable[[Run, OptimConfig, int], nn.Module]
-TRAINERS: Final[dict[str, Trainer]] = {
-    "attributes": train_attributes,
-    "depth": train_depth,
-    "subjects": train_subjects,
+class Judge(NamedTuple):
+    """How one network is trained, and what it reaches."""
+
+    train: Callable[[Run, OptimConfig, int], nn.Module]
+    numbers: Callable[..., list[Number]]
+
+
+JUDGES: Final = {
+    "attributes": Judge(train_attributes, attribute_numbers),
+    "depth": Judge(train_depth, depth_numbers),
+    "subjects": Judge(train_subjects, subject_numbers),
 }

@@ -11,7 +11,13 @@ from pair_rows import encoded, row, write_folder
 
 from modelgraft.core.errors import InputError, MissingExtra, Unavailable
 from modelgraft.methods.ominicontrol.pairs import reading
-from modelgraft.methods.ominicontrol.pairs.reading import Counts, read_pairs, read_records
+from modelgraft.methods.ominicontrol.pairs.reading import (
+    Counts,
+    is_records,
+    read_pairs,
+    read_records,
+)
+from modelgraft.methods.ominicontrol.pairs.records import EmbeddedPicture
 
 IMAGE = "pictures/one.png"
 
@@ -105,6 +111,18 @@ def test_what_is_not_there_is_named_with_what_is_needed(tmp_path, monkeypatch, s
         read_records(source)
 
 
+def test_records_are_known_by_the_names_of_files(tmp_path):
+    folder = write_folder(tmp_path / "set", [row(IMAGE)])
+    for path in ("hub/data/0.parquet", "flat/0.parquet", "plain/a.png", "pairs/pairs.jsonl"):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_bytes(b"")
+    known = [folder, folder / "records.jsonl"]
+    known += [tmp_path / one for one in ("hub", "flat", "flat/0.parquet")]
+    assert all(is_records(one) for one in known)
+    others = ("plain", "plain/a.png", "pairs", "pairs/pairs.jsonl", "none", "owner/name")
+    assert not any(is_records(tmp_path / one) for one in others)
+
+
 def test_a_folder_without_records_is_named(tmp_path):
     with pytest.raises(InputError, match=r"neither records.jsonl nor a Parquet file"):
         read_records(tmp_path)
@@ -161,6 +179,23 @@ def test_parquet_files_with_embedded_pictures_are_filtered_alike(parquet):
     assert next(read_pairs(found)).reference.shape == (3, 32, 32)
     with pytest.raises(InputError, match=r"train-00001-of-00002.parquet:50: .*imageQuality"):
         list(read_records(parquet))
+
+
+@pytest.mark.peer
+def test_pictures_inside_of_parquet_files_stay_there_until_they_are_asked_for(parquet):
+    """Row groups of 7, and pictures that differ."""
+    arrow = pytest.importorskip("pyarrow")
+    tables = pytest.importorskip("pyarrow.parquet")
+    rows = [row({"bytes": encoded(shade), "path": f"{shade}.png"}) for shade in range(0, 250, 10)]
+    file = parquet / "data/train-00000-of-00002.parquet"
+    tables.write_table(arrow.Table.from_pylist(rows), file, row_group_size=7)
+    found = list(read_records(file))
+    assert [one.source for one in found] == [EmbeddedPicture(file, n) for n in range(25)]
+    for place, one in enumerate(found):
+        assert float(one.picture()[1].max()) == pytest.approx(10 * place / 255)
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"train-00000-of-00002\.parquet: no longer"):
+        found[0].picture()
 
 
 @pytest.mark.peer

@@ -136,7 +136,11 @@ def test_broken_embedded_pictures_raise_our_error_and_nothing_else():
     assert failed > 50
 
 
-def test_a_picture_of_another_shape_is_named():
-    square = {"bytes": encoded(size=(32, 32)), "path": None}
-    with pytest.raises(InputError, match="pair 9: 32 x 32 pixels"):
-        both_directions(parse_record(row(square), "pair 9", None))
+@pytest.mark.parametrize("content", [encoded(size=(32, 32)), encoded()[:20], b"GIF89a", b"no"])
+def test_a_picture_whose_header_shows_that_it_is_no_pair_makes_the_row_bad(content, tmp_path):
+    told = "32 x 32 pixels" if content == encoded(size=(32, 32)) else "picture"
+    with pytest.raises(BadRow, match=f'"image".*{told}'):
+        parse_record(row({"bytes": content, "path": None}), "pair 9", None)
+    (tmp_path / "one.png").write_bytes(content)
+    with pytest.raises(BadRow, match=rf'"image".*one\.png.*{told}|"image".*{told}'):
+        parse_record(row("one.png"), "pair 9", tmp_path)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
+import re
 import warnings
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 import torch
@@ -19,6 +21,7 @@ from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.core.store import Report, to_stderr
 from modelgraft.diffusion.latents import encode, token_px
 from modelgraft.diffusion.lora_files import read_lora, write_lora
+from modelgraft.diffusion.pictures import Size
 from modelgraft.methods.ominicontrol.adapter.caching import (
     CachedForward,
     check_processors,
@@ -38,6 +41,7 @@ from modelgraft.methods.ominicontrol.adapter.lora import (
     lora_matrices,
     lora_parameters,
 )
+from modelgraft.methods.ominicontrol.adapter.placing import check_places, output_grid
 from modelgraft.methods.ominicontrol.method.attention import Scope
 from modelgraft.methods.ominicontrol.method.branches import (
     ConditionTokens,
@@ -137,9 +141,10 @@ class OminiControl:
     def load(self, path: str | Path, name: str | None = None, *, report: Report = to_stderr) -> str:
         """Put the adapter in a safetensors file on the transformer, and return its name.
 
-        A file without our header is looked up among the published ones by its name. `report` is
-        told what the file does not say itself. Raises `InputError` for a file that is broken or was
-        made for another base model.
+        Without a `name` it is made from the file's, so that no other adapter has it. A file without
+        our header is looked up among the published ones. `report` is told what the file does not
+        say itself, and that it was trained on a model of another name. Raises `InputError` for a
+        file that is broken or was made for another base model.
         """
         path = Path(path)
         file = read_lora(path, header=HEADER)
@@ -165,11 +170,14 @@ class OminiControl:
     ) -> str:
         """As `load`, with what is known of the adapter given."""
         path = Path(path)
-        name = name or path.stem.replace(".", "_")
+        name = name or self._free_name(path.stem)
         self._check_new(name)
         file = read_lora(path, header=HEADER)
         if file.alpha is None:
             report(f"{path}: it does not say its alpha, which is taken to be its rank {file.rank}")
+        model = self.pipe.name_or_path
+        if model and info.base and _short(model) != _short(info.base):
+            report(f"{path}: it was trained on {info.base}, and this model is {model}")
         with self._at_rest():
             load_lora(self.transformer, name, file, source=str(path))
         self.infos[name] = info
@@ -199,6 +207,13 @@ class OminiControl:
             raise ConfigError("name", f"the transformer has an adapter {name!r} already.")
         if not name.replace("_", "").replace("-", "").isalnum():
             raise ConfigError("name", f"{name!r}: a name has letters, digits, - and _ only.")
+
+    def _free_name(self, stem: str) -> str:
+        """The name of a file as that of an adapter, with a number if there is one of it already."""
+        safe = re.sub(r"[^\w-]+", "_", stem).strip("_") or "adapter"
+        taken = getattr(self.transformer, "peft_config", {})
+        numbered = (f"{safe}_{number}" for number in itertools.count(2))
+        return next(one for one in itertools.chain([safe], numbered) if one not in taken)
 
     @contextlib.contextmanager
     def _at_rest(self) -> Generator[None]:
@@ -272,7 +287,9 @@ class OminiControl:
         condition at every step, which joint adapters need; `auto` takes the first where all
         adapters allow. With `image_guidance` w the velocity is v(black) + w (v(condition) -
         v(black)), black being what a dropped condition was in training. `blocks` None are those in
-        which the adapters were seen in training.
+        which the adapters were seen in training. The pipeline's call raises `InputError` for an
+        output of another size than an aligned condition's, unless the condition has places of its
+        own.
         """
         if blocks is None:
             blocks = self.blocks_of(one.adapter for one in conditions)
@@ -384,6 +401,8 @@ class _Work:
         return Transformer2DModelOutput(sample=output)
 
     def _velocity(self, inputs: FluxInputs) -> Tensor:
+        if not inputs.img_ids.is_meta:  # a pass over shapes alone has no places
+            self._check_places(output_grid(inputs.img_ids))
         known = self._known
         drawn = inputs if known is None else known.without(inputs)
         strengths = self._strengths()
@@ -392,6 +411,16 @@ class _Work:
         if len(found) == 2:
             output = found[1] + self._image_guidance * (found[0] - found[1])
         return output if known is None else known.velocity(inputs, output)
+
+    def _check_places(self, output: Size) -> None:
+        """Raise `InputError` when a condition with its adapter's places misses the output's."""
+        token = token_px(self._control.pipe)
+        for one in self._conditions:
+            if one.delta is None and one.scale is None:
+                info = self._control.infos[one.adapter]
+                height, width = one.picture.shape[-2:]
+                grid = (height // token, width // token)
+                check_places(one.adapter, info, grid, output, token_px=token)
 
     def _strengths(self) -> list[float]:
         """Strengths at this step: 0 outside of a condition's part of the schedule.
@@ -460,6 +489,11 @@ def _known(conditions: Sequence[Condition], tokens: Sequence[ConditionTokens]) -
         raise ConfigError("kept", "kept leaves no token to draw.")
     grid = (condition.kept.shape[0], condition.kept.shape[1])
     return _Known(condition.kept.bool().flatten(), own.tokens, own.ids, grid)
+
+
+def _short(model: str) -> str:
+    """A model's name without its owner or folder, and without its revision."""
+    return PurePath(model.partition("@")[0]).name
 
 
 def black(condition: Condition) -> Condition:

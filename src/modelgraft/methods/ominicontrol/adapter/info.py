@@ -35,6 +35,11 @@ class AdapterInfo:
     guidance: float | None = None
     image_guidance: float | None = None
 
+    @property
+    def is_aligned(self) -> bool:
+        """Whether the condition's pixels stand for the output's at the same place."""
+        return self.task in TASKS and TASKS[self.task].is_aligned
+
     def as_header(self) -> dict[str, Any]:
         """JSON for the header of a file."""
         note = "acts on condition tokens only; a plain LoRA loader would apply it to every token"
@@ -74,23 +79,47 @@ def info_of(source: str, header: dict[str, Any]) -> AdapterInfo:
     names = AdapterInfo.__dataclass_fields__
     known: dict[str, Any] = {key: value for key, value in header.items() if key in names}
     try:
-        known["delta"] = tuple(known.get("delta", (0.0, 0.0)))
-        if known.get("blocks") is not None:
-            first, end = (int(one) for one in known["blocks"])
-            known["blocks"] = (first, end)
+        for name in ("delta", "blocks"):
+            if known.get(name) is not None:
+                known[name] = tuple(known[name])
         found = AdapterInfo(**known)
-        numbers = [*found.delta, found.scale]
-        if found.mode not in ("joint", "independent") or len(found.delta) not in (2, 3):
-            raise ValueError(f"mode {found.mode!r} with delta {found.delta}")
-        if not all(isinstance(one, int | float) and math.isfinite(one) for one in numbers):
-            raise ValueError(f"delta {found.delta} with scale {found.scale}")
-        if found.scale <= 0:
-            raise ValueError(f"delta {found.delta} with scale {found.scale}")
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"{source}: its header entry {HEADER!r} cannot be used ({error})."
-        ) from None
+        fault = _fault(found)
+    except (TypeError, OverflowError) as error:
+        fault = str(error)
+    if fault:
+        raise InputError(f"{source}: its header entry {HEADER!r} cannot be used ({fault}).")
     return found
+
+
+def _fault(info: AdapterInfo) -> str:
+    """What of an adapter's own header cannot be; empty when all of it can."""
+    delta, blocks = info.delta, info.blocks
+    sound = {
+        "task": isinstance(info.task, str) and bool(info.task),
+        "mode": info.mode in ("joint", "independent"),
+        "delta": delta is not None and len(delta) in (2, 3) and all(map(_is_finite, delta)),
+        "scale": _is_finite(info.scale) and info.scale > 0,
+        "blocks": blocks is None
+        or (len(blocks) == 2 and all(map(_is_whole, blocks)) and 0 <= blocks[0] < blocks[1]),
+        "condition_px": info.condition_px is None or _is_count(info.condition_px),
+        "base": isinstance(info.base, str),
+        "steps": info.steps is None or _is_count(info.steps),
+        "guidance": info.guidance is None or _is_finite(info.guidance),
+        "image_guidance": info.image_guidance is None or _is_finite(info.image_guidance),
+    }
+    return ", ".join(f"{name} {getattr(info, name)!r}" for name in sound if not sound[name])
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return _is_whole(value) and value > 0
+
+
+def _is_finite(value: Any) -> bool:
+    return (_is_whole(value) or isinstance(value, float)) and math.isfinite(value)
 
 
 _DEV, _SCHNELL = "black-forest-labs/FLUX.1-dev", "black-forest-labs/FLUX.1-schnell"

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from modelgraft.core.errors import InputError
 from modelgraft.core.rows import BadRow, Reject, Row, keep_rows, read_rows, text_of
-from modelgraft.diffusion.conditions import TASKS, check_aspect, tasks_for
-from modelgraft.diffusion.pictures import fit_to, read_picture
+from modelgraft.diffusion.conditions import TASKS, check_aspect, derived
+from modelgraft.diffusion.pictures import fit_to, picture_size, read_picture
 from modelgraft.methods.ominicontrol.config import Task
 from modelgraft.methods.ominicontrol.data.shown import Shown
-from modelgraft.methods.ominicontrol.pairs.reading import both_directions
+from modelgraft.methods.ominicontrol.pairs.reading import Counts, both_directions, read_records
 from modelgraft.methods.ominicontrol.pairs.records import PairRecord
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -29,7 +29,7 @@ class Pair:
 
     target: Path
     prompt: str
-    conditions: Mapping[str, Path]
+    conditions: Mapping[Task, Path]
 
 
 def read_pairs(path: Path, tasks: Sequence[Task], reject: Reject | None = None) -> list[Pair]:
@@ -38,10 +38,14 @@ def read_pairs(path: Path, tasks: Sequence[Task], reject: Reject | None = None) 
     A folder has pictures, beside each its prompt as `NAME.txt` if there is one, and its condition
     as `TASK/NAME.png`; where there is no folder TASK, conditions are made from the pictures. A
     JSONL has rows `{"target": "a.png", "prompt": "...", "conditions": {"edges": "b.png"}}` with
-    paths below its own folder. Rows and pictures that miss a part go to `reject`.
+    paths below its own folder. Rows and pictures that miss a part, or that the headers of their
+    files show to be none or of another aspect, go to `reject`.
     """
     if not path.exists():
-        raise InputError(f"{path}: there is no such file or folder.")
+        raise InputError(
+            f"{path}: there is no such file or folder.\n"
+            "  A data set of the hub is read from the folder that its Parquet files lie in."
+        )
     if path.is_dir():
         found = _numbered_files(path)
         return keep_rows(path, found, partial(_of_picture, path, tasks), reject=reject)
@@ -61,7 +65,7 @@ def _of_picture(folder: Path, tasks: Sequence[Task], row: Row, place: int) -> Pa
     target = folder / row["id"]
     words = target.with_suffix(".txt")
     prompt = words.read_text(encoding="utf-8").strip() if words.is_file() else ""
-    conditions: dict[str, Path] = {}
+    conditions: dict[Task, Path] = {}
     for task in tasks:
         own = folder / task
         if not own.is_dir():
@@ -73,7 +77,7 @@ def _of_picture(folder: Path, tasks: Sequence[Task], row: Row, place: int) -> Pa
         if not whole:
             raise BadRow(f"its condition {task}/{target.stem}.png is missing")
         conditions[task] = whole[0]
-    return Pair(target, prompt, conditions)
+    return _checked(Pair(target, prompt, conditions))
 
 
 def _of_row(folder: Path, tasks: Sequence[Task], row: Row, place: int) -> Pair:
@@ -82,13 +86,13 @@ def _of_row(folder: Path, tasks: Sequence[Task], row: Row, place: int) -> Pair:
     given: Any = row.get("conditions", {})
     if not isinstance(given, dict):
         raise BadRow('field "conditions" is not an object of files by task')
-    conditions: dict[str, Path] = {}
+    conditions: dict[Task, Path] = {}
     for task in tasks:
         if task in given:
             conditions[task] = _inside(folder, text_of(given, task))
         elif task == "subject":
             raise BadRow('field "conditions": a subject needs another view of it')
-    return Pair(target, prompt, conditions)
+    return _checked(Pair(target, prompt, conditions))
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -98,6 +102,33 @@ def _inside(folder: Path, name: str) -> Path:
     if not found.is_file():
         raise BadRow(f"there is no file {name}")
     return found
+
+
+def _checked(pair: Pair) -> Pair:
+    """A pair whose pictures are sound and fit each other, as far as their headers show it."""
+    try:
+        size = picture_size(pair.target)
+        for task, file in pair.conditions.items():
+            own = picture_size(file)
+            if TASKS[task].is_aligned:
+                check_aspect(own, size, name=str(file))
+    except InputError as error:
+        raise BadRow(str(error).splitlines()[0].rstrip(".")) from None
+    return pair
+
+
+def read_subjects(path: Path, counts: Counts, reject: Reject | None = None) -> list[PairRecord]:
+    """The judged pairs at `path` that are good enough; raises `InputError` when none is.
+
+    What became of all of them is added to `counts`. Their pictures stay in their files.
+    """
+    records = list(read_records(path, reject=reject, counts=counts))
+    if not records:
+        raise InputError(
+            f"{path}: no pair can be learnt from: {counts.below:,} are below the threshold, "
+            f"{counts.unscored:,} without quality_assessment, {counts.malformed:,} malformed."
+        )
+    return records
 
 
 @dataclass(frozen=True)
@@ -121,32 +152,24 @@ class FileSource:
     def take(self, numbers: Sequence[int], use: int) -> Shown:
         """The pairs with these numbers; sides are filled and what sticks out is cut off."""
         pairs = [self.pairs[number] for number in numbers]
-        raw = [read_picture(one.target) for one in pairs]
-        targets = torch.stack([self._fitted(one, self.size_px) for one in raw])
+        targets = torch.stack([self._read(one.target, self.size_px) for one in pairs])
         conditions: dict[str, Tensor] = {}
         for task in self.tasks:
             given = [one.conditions.get(task) for one in pairs]
-            made = self._made(task, targets, numbers, use) if None in given else targets
+            made = self._derived(task, targets, numbers, use) if None in given else targets
             rows = [
-                made[place] if file is None else self._read(task, file, raw[place])
+                made[place] if file is None else self._read(file, self.condition_px)
                 for place, file in enumerate(given)
             ]
-            conditions[task] = torch.stack([self._fitted(one, self.condition_px) for one in rows])
+            conditions[task] = torch.stack(rows)
         return Shown(targets=targets, prompts=[one.prompt for one in pairs], conditions=conditions)
 
-    def _made(self, task: Task, targets: Tensor, numbers: Sequence[int], use: int) -> Tensor:
-        maker = tasks_for(self.size_px)[task]
-        return maker.condition(targets, seed=use, items=numbers, is_training=self.is_training)
+    def _derived(self, task: Task, targets: Tensor, numbers: Sequence[int], use: int) -> Tensor:
+        size = (self.condition_px, self.condition_px)
+        return derived(task, targets, size, seed=use, items=numbers, is_training=self.is_training)
 
-    def _read(self, task: Task, file: Path, target: Tensor) -> Tensor:
-        condition = read_picture(file)
-        if TASKS[task].is_aligned:
-            sizes = [(one.shape[-2], one.shape[-1]) for one in (condition, target)]
-            check_aspect(sizes[0], sizes[1], name=str(file))
-        return condition
-
-    def _fitted(self, picture: Tensor, side: int) -> Tensor:
-        return fit_to(picture, (side, side), multiple=self.multiple, how="cover")
+    def _read(self, file: Path, side: int) -> Tensor:
+        return fit_to(read_picture(file), (side, side), multiple=self.multiple, how="cover")
 
 
 @dataclass(frozen=True)

@@ -52,14 +52,14 @@ from modelgraft.methods.ominicontrol.method.branches import (
 )
 from modelgraft.methods.ominicontrol.method.objective import Velocity
 from modelgraft.methods.ominicontrol.opening import law_of, open_control
-from modelgraft.methods.ominicontrol.pairs.reading import read_records
+from modelgraft.methods.ominicontrol.pairs.reading import RECORDS, read_records
 from modelgraft.methods.ominicontrol.pairs.records import BEST
 from modelgraft.methods.ominicontrol.train import Learning, branch_model, places_of, train
 from modelgraft.tiny.flux import TOKEN_PX
 from modelgraft.tiny.oracles import WEIGHTS, Judges, load_judges
 from modelgraft.training.config import OptimConfig
 
-Kind = Literal["tokens", "filling", "addition", "controlnet"]
+Kind = Literal["tokens", "masked", "filling", "addition", "controlnet"]
 SEEDS = (0, 1, 2)
 NUM_SCENES = 100
 STEPS = 1000
@@ -85,6 +85,7 @@ class Arm:
     pairs: str | None = None
     """Run below the experiment's with pairs to learn from; None is the toy world itself."""
     steps: int = STEPS
+    lr: float = OPTIM.lr
 
 
 EDGES = Arm(name="edges full r4", tasks=("edges",))
@@ -123,14 +124,16 @@ class Bench:
 
     def made_from(self, arm: Arm, seed: int) -> dict[str, Any]:
         """Everything that what an arm learns depends on, as its run's config holds it."""
-        found = {**asdict(arm), "optim": asdict(self.optim), "seed": seed, "quick": self.quick,
-                 "base": self.subject["weights"]}  # fmt: skip
+        found = {**asdict(arm), "optim": asdict(self.optim(arm)), "seed": seed,
+                 "quick": self.quick, "base": self.subject["weights"]}  # fmt: skip
+        if arm.pairs is not None:
+            found["pairs"] = sha256_file(self.run.folder / arm.pairs / "artefacts" / RECORDS)
         return json.loads(dump_json(found))
 
-    @property
-    def optim(self) -> OptimConfig:
-        """How arms are optimised."""
-        return replace(OPTIM, batch=4, micro_batch=4) if self.quick else OPTIM
+    def optim(self, arm: Arm) -> OptimConfig:
+        """How an arm is optimised."""
+        found = replace(OPTIM, lr=arm.lr)
+        return replace(found, batch=4, micro_batch=4) if self.quick else found
 
 
 def open_bench(run: Run, quick: bool) -> Bench:
@@ -169,8 +172,9 @@ def file_name(text: str) -> str:
 
 def _learning(bench: Bench, arm: Arm) -> Learning:
     law = law_of(bench.control.pipe, None)
-    dropped = 0.0 if arm.kind == "filling" else 0.1
-    return Learning(steps=3 if bench.quick else arm.steps, law=law, drop_condition=dropped)
+    dropped = 0.0 if arm.kind in ("filling", "masked") else 0.1
+    steps = 3 if bench.quick else arm.steps
+    return Learning(steps=steps, law=law, optim=bench.optim(arm), drop_condition=dropped)
 
 
 def _source(bench: Bench, arm: Arm, own: Run) -> Source:
@@ -181,19 +185,25 @@ def _source(bench: Bench, arm: Arm, own: Run) -> Source:
     source = ToySource(
         arm.tasks, seed=own.seed, condition_px=arm.condition_px, reference=arm.reference
     )
-    return _Whole(source) if arm.kind == "filling" else source
+    if arm.kind == "filling":
+        return _Known(source, hides=False)
+    return _Known(source, hides=True) if arm.kind == "masked" else source
 
 
 @dataclass(frozen=True)
-class _Whole:
-    """Whole pictures as conditions, of which the model is then shown some tokens."""
+class _Known:
+    """Whole pictures as conditions, or what is left of them when tokens are hidden."""
 
     source: ToySource
+    hides: bool
     total: int | None = None
 
     def take(self, numbers: Sequence[int], use: int) -> Shown:
         shown = self.source.take(numbers, use)
-        return replace(shown, conditions=dict.fromkeys(shown.conditions, shown.targets))
+        given = shown.targets
+        if self.hides:
+            given = given * as_pixels(known_tokens(len(given), SIZE_PX // TOKEN_PX, seed=use))
+        return replace(shown, conditions=dict.fromkeys(shown.conditions, given))
 
 
 def info_of_arm(arm: Arm, task: Task) -> AdapterInfo:
@@ -216,7 +226,7 @@ def _train_adapters(bench: Bench, arm: Arm, own: Run) -> None:
             model = filling_model(control, places[arm.tasks[0]], arm.tasks[0])
         else:
             model = branch_model(control, places)
-        train(control, source, bench.optim, _learning(bench, arm), own, model=model)
+        train(control, source, _learning(bench, arm), own, model=model)
         for task in arm.tasks:
             control.save(task, own.artefacts / "adapters" / f"{task}.safetensors")
     finally:
@@ -262,6 +272,12 @@ def known_tokens(number: int, side: int, *, seed: int) -> Tensor:
     return found.bool()
 
 
+def as_pixels(tokens: Tensor) -> Tensor:
+    """Masks of tokens [n, side, side] as those of pixels [n, 1, H, W]."""
+    wide = tokens.repeat_interleave(TOKEN_PX, 1).repeat_interleave(TOKEN_PX, 2)
+    return wide[:, None].float()
+
+
 def _train_controlnet(bench: Bench, arm: Arm, own: Run) -> None:
     (task,) = arm.tasks
     transformer = bench.control.transformer
@@ -272,14 +288,14 @@ def _train_controlnet(bench: Bench, arm: Arm, own: Run) -> None:
         with copied_features(transformer, network, conditions[task]):
             return transformer(**vars(inputs), return_dict=False)[0]
 
-    train(bench.control, _source(bench, arm, own), bench.optim, _learning(bench, arm), own,
+    train(bench.control, _source(bench, arm, own), _learning(bench, arm), own,
           model=velocity, trainable=network)  # fmt: skip
     halves = {key: one.contiguous() for key, one in network.state_dict().items()}
     save_file(halves, own.artefacts / "adapters" / f"{task}.safetensors")
 
 
 def losses(folder: Path) -> list[float]:
-    """The loss of every step of a trained arm."""
+    """The loss of every step of a trained arm; of one done again after a stop, the later."""
     path = folder.parents[1] / "metrics.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return [row["loss"] for row in rows if "loss" in row]
+    return list({row["step"]: row["loss"] for row in rows if "loss" in row}.values())

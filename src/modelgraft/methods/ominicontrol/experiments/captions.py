@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -41,7 +43,7 @@ def _run(run: Run, quick: bool) -> Findings:
     same = _same_subject(bench, quick)
     numbers += same
     holds = all(100 * float(asked[name].mean()) >= least for name, least in GATE.items())
-    return bench.findings(numbers, holds=holds and same[0].value >= SAME)
+    return replace(bench.findings(numbers, holds=holds and same[0].value >= SAME), seeds=(0,))
 
 
 def _pictures(bench: Bench, prompts: list[str], sampling: Sampling) -> Tensor:
@@ -94,8 +96,8 @@ def _share(name: str, right: Array, chance: float | None) -> Number:
 CAPTIONS = Experiment(
     "O0",
     "The embedded base model draws what its captions say: background and colour in 90 % of its "
-    "pictures, position and shape in 80 %, and in half of its diptychs of one subject the right "
-    "view is nearest to its own left one among 32.",
+    "pictures, position and shape in 80 %, and in half of its diptychs of one described subject "
+    "the right view is nearest to its own left one among 32.",
     "Not a claim of the paper: FLUX.1 is given there.",
     _run,
 )

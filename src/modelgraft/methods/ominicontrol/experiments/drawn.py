@@ -25,7 +25,12 @@ from modelgraft.methods.ominicontrol.baselines import (
 )
 from modelgraft.methods.ominicontrol.config import Task
 from modelgraft.methods.ominicontrol.data.toys import SIZE_PX
-from modelgraft.methods.ominicontrol.evaluate import identity, obedience, text_accuracy
+from modelgraft.methods.ominicontrol.evaluate import (
+    around_toys,
+    identity,
+    obedience,
+    text_accuracy,
+)
 from modelgraft.methods.ominicontrol.experiments.arms import (
     Arm,
     Bench,
@@ -49,6 +54,8 @@ class Drawing:
     executor: Literal["auto", "branch", "cached"] = "auto"
     steps: int = SMALL_STEPS
     guidance: float = SMALL_GUIDANCE
+    prompts: tuple[Task, ...] | None = None
+    """Tasks by which prompts tell what a subject looks like or do not; None is the arm's own."""
 
 
 def sampling_of(bench: Bench, drawing: Drawing | None = None) -> Sampling:
@@ -76,7 +83,7 @@ def pictures(
     """
     drawing = drawing or Drawing()
     tasks = arm.tasks if arm else ()
-    prompts = bench.prompts(tasks)
+    prompts = bench.prompts(tasks if drawing.prompts is None else drawing.prompts)
     conditions = bench.conditions(tasks, arm.condition_px if arm else SIZE_PX)
     control = bench.control
     for task, folder in zip(tasks, folders, strict=True):
@@ -111,6 +118,7 @@ def measure(bench: Bench, outputs: Tensor, tasks: Sequence[Task]) -> dict[str, A
             bench.scenes.targets,
             estimate=bench.judges.estimate,
             known=rectangles(bench.numbers, SIZE_PX, SIZE_PX, seed=0),
+            near=around_toys(bench.scenes),
         )
     if "subject" in tasks:
         found |= identity(bench.judges, outputs, bench.scenes)
@@ -213,15 +221,15 @@ def _controlled_pictures(bench: Bench, arm: Arm, folder: Path) -> Tensor:
     return torch.cat(drawn)
 
 
-def base_rows(bench: Bench, tasks: Sequence[Task]) -> dict[str, Array]:
-    """Every measure of the base model's pictures [1, n], which see no condition."""
+def base_rows(bench: Bench, tasks: tuple[Task, ...]) -> dict[str, Array]:
+    """Every measure of the base model's pictures [1, n] of the same prompts alone."""
+    drawing = Drawing(prompts=tasks)
 
     def work() -> Mapping[str, Array]:
-        drawn = pictures(bench, None, [])
-        return measure(bench, drawn, tasks)
+        return measure(bench, pictures(bench, None, [], drawing), tasks)
 
-    name = "base " + " ".join(tasks)
-    found = kept_rows(bench, name, len(bench.numbers), work)
+    of = [asdict(drawing), len(bench.numbers)]
+    found = kept_rows(bench, "base " + " ".join(tasks), of, work)
     return {key: one[None] for key, one in found.items()}
 
 

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
+
 from torch import Tensor
 
 from modelgraft.core.results import Number
 from modelgraft.core.runs import Run
-from modelgraft.evaluation.reproduction import Experiment, Findings
+from modelgraft.evaluation.reproduction import NOT_TESTED, Experiment, Findings
 from modelgraft.methods.ominicontrol.config import Task
-from modelgraft.methods.ominicontrol.experiments.arms import EDGES, Arm, Bench, open_bench, trained
+from modelgraft.methods.ominicontrol.experiments.arms import (
+    EDGES,
+    Arm,
+    Bench,
+    open_bench,
+    trained,
+)
 from modelgraft.methods.ominicontrol.experiments.drawn import (
+    Drawing,
     arm_rows,
     base_rows,
     pictures,
     seed_rows,
 )
-from modelgraft.methods.ominicontrol.experiments.figures import Rows, figure
+from modelgraft.methods.ominicontrol.experiments.figures import (
+    Rows,
+    figure,
+    gain,
+    is_above,
+    share_kept,
+)
 
 PAIRS: tuple[tuple[Task, Task], ...] = (("edges", "grey"), ("depth", "subject"))
 MEASURES: dict[Task, str] = {
-    "edges": "edge F1",
+    "edges": "toy edge F1",
     "grey": "grey MSE",
     "depth": "depth MSE",
     "subject": "identity cosine",
@@ -38,24 +52,31 @@ KEPT = 80.0
 def _run(run: Run, quick: bool) -> Findings:
     bench = open_bench(run, quick)
     numbers: list[Number] = []
-    shares: list[float] = []
+    shares, gains = [], []
     for pair in PAIRS:
+        # All that is compared has the same prompts.
+        same = Drawing(prompts=pair)
         base = base_rows(bench, pair)
         ways = {
             "trained apart": _apart(bench, pair),
             "trained together": arm_rows(bench, Arm(name=" and ".join(pair), tasks=pair)),
         }
         for task in pair:
-            single = arm_rows(bench, SINGLE[task])
-            numbers.append(figure(f"{task} alone", single, MEASURES[task], base))
+            other = pair[0] if task == pair[1] else pair[1]
+            measure = MEASURES[task]
+            single = arm_rows(bench, SINGLE[task], same, name=f"beside {other}")
+            better, interval = gain(f"{task} alone over no condition", single, base, measure)
+            numbers += [figure(f"{task} alone", single, measure, base), better]
+            gains.append(interval)
             for way, rows in ways.items():
-                name = f"{task} with {pair[0] if task == pair[1] else pair[1]}, {way}"
-                numbers.append(figure(name, rows, MEASURES[task], single))
-                share = _share(rows, single, base, MEASURES[task])
-                numbers.append(Number(f"{name}: share of the gain kept", share, unit="%",
-                                      n=rows[MEASURES[task]].size, baseline=100.0))  # fmt: skip
+                name = f"{task} with {other}, {way}"
+                numbers.append(figure(name, rows, measure, single))
+                numbers.append(share_kept(name, rows, single, base, measure))
                 if way == "trained apart":
-                    shares.append(share)
+                    shares.append(numbers[-1].value)
+    # Where one condition alone gains nothing there is nothing that two could keep.
+    if not all(is_above(one) for one in gains):
+        return replace(bench.findings(numbers, holds=False), verdict=NOT_TESTED)
     return bench.findings(numbers, holds=min(shares) >= KEPT)
 
 
@@ -67,12 +88,6 @@ def _apart(bench: Bench, pair: tuple[Task, Task]) -> Rows:
         return pictures(bench, both, [trained(bench, SINGLE[task], seed) for task in pair])
 
     return seed_rows(bench, both.name, [SINGLE[task] for task in pair], pair, draw)
-
-
-def _share(rows: Rows, single: Rows, base: Rows, name: str) -> float:
-    """Per cent of what one condition gains over none that is left with two."""
-    both, alone, none = (float(np.nanmean(one[name])) for one in (rows, single, base))
-    return 100 * (both - none) / (alone - none)
 
 
 SEVERAL = Experiment(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -44,24 +44,52 @@ class Dropped:
     condition_share: float = 0.1
 
 
-def drop(batch: Batch, dropped: Dropped) -> Batch:
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """What is left to chance in the errors of some pictures."""
+
+    timestep: Tensor
+    """[b] in (0, 1)."""
+    noise: Tensor
+    """[b, n, c]."""
+    chances: Tensor
+    """[b, 1 + conditions], uniform from 0 to 1: what is below its share is left out, text first."""
+
+    def take(self, rows: Sequence[int]) -> Draws:
+        """Those of the pictures in these rows."""
+        places = list(rows)
+        return Draws(
+            timestep=self.timestep[places], noise=self.noise[places], chances=self.chances[places]
+        )
+
+
+def draw(number: int, like: Batch, law: TimestepLaw, *, seed: int) -> Draws:
+    """Draws for so many pictures with tokens and conditions like those of a batch."""
+    generator = torch.Generator().manual_seed(seed)
+    return Draws(
+        timestep=law.draw(number, generator),
+        noise=torch.randn(number, *like.clean.shape[1:], generator=generator),
+        chances=torch.rand(number, 1 + len(like.conditions), generator=generator),
+    )
+
+
+def drop(batch: Batch, dropped: Dropped, draws: Draws) -> Batch:
     """Samples lose their text, and each condition its picture, independently of each other.
 
     A dropped condition is not removed but black (section 3.3), which image guidance builds on.
     """
-    size = len(batch)
-    no_text = torch.rand(size) < dropped.text_share
+    no_text, *no_condition = draws.chances.unbind(dim=1)
     text = Prompts(
         *(
-            torch.where(_rows(no_text, one), empty, one)
+            torch.where(_rows(no_text < dropped.text_share, one), empty, one)
             for one, empty in zip(batch.text, dropped.text, strict=True)
         )
     )
     conditions = {
         name: torch.where(
-            _rows(torch.rand(size) < dropped.condition_share, one), dropped.conditions[name], one
+            _rows(chance < dropped.condition_share, one), dropped.conditions[name], one
         )
-        for name, one in batch.conditions.items()
+        for (name, one), chance in zip(batch.conditions.items(), no_condition, strict=True)
     }
     return replace(batch, text=text, conditions=conditions)
 
@@ -70,15 +98,12 @@ def _rows(chosen: Tensor, like: Tensor) -> Tensor:
     return chosen.view(-1, *[1] * (like.dim() - 1)).to(like.device)
 
 
-def flow_matching_errors(
-    model: Velocity, batch: Batch, law: TimestepLaw, *, guided: bool
-) -> Tensor:
-    """Squared error of the velocity at a drawn time, a mean over tokens and channels [b].
+def flow_matching_errors(model: Velocity, batch: Batch, draws: Draws, *, guided: bool) -> Tensor:
+    """Squared error of the velocity, a mean over tokens and channels [b].
 
     `guided` models get a guidance of 1, as in the official training.
     """
-    timestep = law.draw(len(batch)).to(batch.clean.device)
-    noise = torch.randn(batch.clean.shape).to(batch.clean)
+    timestep, noise = draws.timestep.to(batch.clean.device), draws.noise.to(batch.clean)
     inputs = flux_inputs(batch, noisy(batch.clean, noise, timestep), timestep, guided=guided)
     found = model(inputs, batch.conditions)
     return (found.float() - velocity(batch.clean, noise).float()).square().mean(dim=(1, 2))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,9 @@ from modelgraft.core.store import is_offline
 from modelgraft.methods.ominicontrol.pairs.crops import Crop
 from modelgraft.methods.ominicontrol.pairs.records import (
     BEST,
+    EXTRA,
     DirectedPair,
+    EmbeddedPicture,
     PairRecord,
     Unscored,
     both_directions,
@@ -24,7 +26,6 @@ from modelgraft.methods.ominicontrol.pairs.records import (
 )
 
 RECORDS: Final = "records.jsonl"
-EXTRA: Final = "data"
 _COLUMNS: Final = ("image", "collection", "quality_assessment", "description")
 _AT_ONCE: Final = 32  # rows of a Parquet file in memory: pictures of about a megabyte
 _HUB_ID: Final = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
@@ -52,6 +53,20 @@ class Counts:
         )
 
 
+def is_records(path: Path) -> bool:
+    """Whether there are records in a file or folder on this machine, by the names in it."""
+    return path.name == RECORDS or bool(_record_files(path))
+
+
+def _record_files(path: Path) -> list[Path]:
+    """The Parquet files that `path` is or holds, or its `records.jsonl`; none if it has neither."""
+    if path.is_dir():
+        if (path / RECORDS).is_file():
+            return [path / RECORDS]
+        return sorted(path.glob("*.parquet")) or sorted(path.glob("data/*.parquet"))
+    return [path] if path.suffix == ".parquet" and path.is_file() else []
+
+
 def read_records(
     source: str | Path,
     *,
@@ -64,22 +79,16 @@ def read_records(
     `source` is a folder with `records.jsonl` or with Parquet files, one such file, or a hub id
     `owner/name[@revision]`. Rows without `quality_assessment` are skipped. They and malformed rows
     are counted in `counts` and go to `reject(path, line, id, reason)`; without it a malformed row
-    raises an `InputError`. No picture is decoded. Parquet needs pyarrow and a hub id `datasets`:
-    `MissingExtra` names the command that installs them.
+    raises an `InputError`. No picture is decoded, and none of a file is kept in memory. Parquet
+    needs pyarrow and a hub id `datasets`: `MissingExtra` names the command that installs them.
     """
     sieve = _Sieve(threshold, reject, Counts() if counts is None else counts)
     path = Path(source).expanduser()
-    if path.is_dir() and (path / RECORDS).is_file():
-        path = path / RECORDS
+    files = _record_files(path) or ([path] if path.is_file() else [])
+    if files:
+        return (record for file in files for record in sieve.of_file(file))
     if path.is_dir():
-        files = sorted(path.glob("*.parquet")) or sorted(path.glob("data/*.parquet"))
-        if not files:
-            raise InputError(f"{path}: neither {RECORDS} nor a Parquet file lies in this folder.")
-        return (record for file in files for record in sieve.stream(file, _parquet_rows(file)))
-    if path.suffix == ".parquet" and path.is_file():
-        return sieve.stream(path, _parquet_rows(path))
-    if path.is_file():
-        return sieve.lines(path)
+        raise InputError(f"{path}: neither {RECORDS} nor a Parquet file lies in this folder.")
     if found := _HUB_ID.fullmatch(str(source)):
         name, revision = found.groups()
         return sieve.stream(Path(str(source)), _hub_rows(name, revision))
@@ -121,6 +130,12 @@ class _Sieve:
     reject: Reject | None
     counts: Counts
 
+    def of_file(self, path: Path) -> Iterator[PairRecord]:
+        """The records of a Parquet or JSONL file; pictures inside of it stay there."""
+        if path.suffix == ".parquet":
+            return self.stream(path, _parquet_rows(path), stays=True)
+        return self.lines(path)
+
     def lines(self, path: Path) -> Iterator[PairRecord]:
         """The records of a JSONL file whose pictures lie beside it."""
         unscored: list[Unscored] = []
@@ -140,8 +155,10 @@ class _Sieve:
         found = read_rows(path, parse, reject=note)
         return (record for record in found if record is not None)
 
-    def stream(self, path: Path, rows: Iterable[tuple[int, Row]]) -> Iterator[PairRecord]:
-        """The records of numbered rows with embedded pictures."""
+    def stream(
+        self, path: Path, rows: Iterable[tuple[int, Row]], *, stays: bool = False
+    ) -> Iterator[PairRecord]:
+        """The records of numbered rows with embedded pictures, which may stay where they are."""
         for line, row in rows:
             name = _name(row, f"{path.name}:{line}")
             try:
@@ -149,6 +166,8 @@ class _Sieve:
             except BadRow as error:
                 self._refused(path, line, name, error)
                 continue
+            if record is not None and stays:
+                record = replace(record, source=EmbeddedPicture(path, line - 1))
             if record is not None:
                 yield record
 

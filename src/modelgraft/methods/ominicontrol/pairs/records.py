@@ -8,22 +8,21 @@ passed over.
 
 from __future__ import annotations
 
-import io
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from PIL import Image
 from torch import Tensor
 
 from modelgraft.core.errors import InputError
+from modelgraft.core.lazy import need
 from modelgraft.core.rows import BadRow, Row, present, shown, text_of
-from modelgraft.diffusion.pictures import from_pillow, read_picture
-from modelgraft.methods.ominicontrol.pairs.crops import Crop, views_of
+from modelgraft.diffusion.pictures import picture_size, read_picture
+from modelgraft.methods.ominicontrol.pairs.crops import Crop, view_boxes_px, views_of
 
 BEST: Final = 5
 QUESTIONS: Final = ("compositeStructure", "objectConsistency", "imageQuality")
-_FORMATS: Final = ("PNG", "JPEG", "WEBP")
+EXTRA: Final = "data"
 
 
 class Unscored(BadRow):
@@ -51,12 +50,37 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class EmbeddedPicture:
+    """A picture inside a Parquet file, which stays there until it is asked for."""
+
+    file: Path
+    row: int
+    """From 0."""
+
+    def content(self) -> bytes:
+        """The picture's own file; raises `InputError` when the Parquet file is no longer sound."""
+        arrow, parquet = need("pyarrow", extra=EXTRA), need("pyarrow.parquet", extra=EXTRA)
+        row = self.row
+        try:
+            opened = parquet.ParquetFile(self.file)
+            for group in range(opened.num_row_groups):
+                num_rows = opened.metadata.row_group(group).num_rows
+                if row < num_rows:
+                    table = opened.read_row_group(group, columns=["image"])
+                    return table.column("image")[row].as_py()["bytes"]
+                row -= num_rows
+        except (arrow.ArrowException, OSError) as error:
+            raise InputError(f"{self.file}: no longer a sound Parquet file: {error}.") from None
+        raise InputError(f"{self.file}: row {self.row + 1} is no longer there.")
+
+
+@dataclass(frozen=True)
 class PairRecord:
     """One row that can be used; its picture is decoded when it is asked for."""
 
     id: str
-    source: Path | bytes
-    """The picture's file, or the content of one."""
+    source: Path | bytes | EmbeddedPicture
+    """The picture's file, the content of one, or where that lies."""
     collection: str
     quality: Quality
     item: str
@@ -69,7 +93,8 @@ class PairRecord:
         """Both views [3, H, W], sRGB from 0 to 1; raises `InputError` if it cannot be decoded."""
         if isinstance(self.source, Path):
             return read_picture(self.source)
-        return _decoded(self.source, self.id)
+        embedded = isinstance(self.source, EmbeddedPicture)
+        return read_picture(self.source.content() if embedded else self.source, name=self.id)
 
 
 class DirectedPair(NamedTuple):
@@ -106,7 +131,8 @@ def both_directions(
 def parse_record(row: Row, name: str, folder: Path | None) -> PairRecord:
     """The record of a row called `name`; raises `BadRow`, or `Unscored` without an assessment.
 
-    The image is a path inside `folder`, or where that is None embedded as `{bytes, path}`.
+    The image is a path inside `folder`, or where that is None embedded as `{bytes, path}`. Of the
+    picture only the header is looked at.
     """
     quality = _quality(row.get("quality_assessment"))
     said = present(row, "description")
@@ -117,7 +143,7 @@ def parse_record(row: Row, name: str, folder: Path | None) -> PairRecord:
         raise BadRow(f'field "description_valid": {_quoted(valid)} is neither true nor false')
     return PairRecord(
         name,
-        _embedded(row) if folder is None else _inside(row, folder),
+        _checked(_embedded(row) if folder is None else _inside(row, folder)),
         text_of(row, "collection") if row.get("collection") is not None else "",
         quality,
         text_of(said, "item"),
@@ -162,18 +188,19 @@ def _embedded(row: Row) -> bytes:
     return content
 
 
+def _checked(source: Path | bytes) -> Path | bytes:
+    """A picture that two views can be cut from, as far as its header shows it."""
+    try:
+        height, width = picture_size(source)
+        view_boxes_px(width, height)
+    except InputError as error:
+        raise BadRow(f'field "image": {str(error).splitlines()[0].rstrip(".")}') from None
+    return source
+
+
 def _quoted(value: Any) -> str:
     """A value in a message; Parquet has kinds that JSON lacks."""
     try:
         return shown(value)
     except (TypeError, ValueError):
         return repr(value)[:40]
-
-
-def _decoded(content: bytes, name: str) -> Tensor:
-    try:
-        image = Image.open(io.BytesIO(content), formats=_FORMATS)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{name}: the embedded picture cannot be read: {error}.") from None
-    with image:
-        return from_pillow(image, name=name).picture

@@ -1,0 +1,231 @@
+"""The action `evaluate`, and what outputs are measured by."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from embedded import open_random, opened, random_judges
+
+from modelgraft.core.errors import ConfigError, Unavailable
+from modelgraft.core.provenance import versions
+from modelgraft.core.settings import Settings
+from modelgraft.diffusion.pictures import read_picture, write_picture
+from modelgraft.evaluation.intervals import bootstrap_mean
+from modelgraft.methods.ominicontrol import actions, measuring
+from modelgraft.methods.ominicontrol.adapter.info import AdapterInfo
+from modelgraft.methods.ominicontrol.config import EvaluateConfig, Task
+from modelgraft.methods.ominicontrol.data.files import FileSource, read_pairs
+from modelgraft.methods.ominicontrol.data.toys import ToySource
+from modelgraft.methods.ominicontrol.evaluate import likeness
+from modelgraft.methods.ominicontrol.measuring import measure_of, pose
+
+
+@pytest.fixture(autouse=True)
+def random_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "open_control", open_random)
+    monkeypatch.setattr(measuring, "load_judges", random_judges)
+
+
+# -- what outputs are measured by ------------------------------------------------------------------
+
+
+def toys(task: Task, condition_px: int = 32) -> ToySource:
+    return ToySource((task,), seed=0, condition_px=condition_px, split="held-out",
+                     is_training=False)  # fmt: skip
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Pictures of toys with dark lines of their own."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for place, picture in enumerate(toys("edges").take(range(3), 0).targets):
+        picture = picture.clone()
+        picture[:, ::4] = 0
+        write_picture(folder / f"{place}.png", picture)
+        (folder / f"{place}.txt").write_text(f"prompt {place}")
+    return folder
+
+
+@pytest.mark.parametrize("condition_px", [16, 32])
+@pytest.mark.parametrize("task", ["edges", "grey", "blur", "fill"])
+@pytest.mark.parametrize("is_toy", [True, False])
+def test_the_original_obeys_perfectly_whatever_the_size_of_its_condition(
+    photos: Path, is_toy: bool, task: Any, condition_px: int
+) -> None:
+    source: Any = toys(task, condition_px)
+    if not is_toy:
+        pairs = read_pairs(photos, (task,))
+        source = FileSource(pairs, (task,), 32, condition_px, 4, is_training=False)
+    posed = pose(source, range(3), 32)
+    assert posed.shown.conditions[task].shape[-1] == condition_px
+    for name, values in measure_of(task, posed)(posed.shown.targets).items():
+        assert np.nanmax(np.abs(values - ("edge F1" in name))) == 0, name
+
+
+def test_the_depth_of_compact_toys_is_that_of_the_world() -> None:
+    posed = pose(toys("depth", 16), range(2), 32)
+    assert posed.scenes is not None
+    assert torch.equal(posed.asked["depth"][:, 0], torch.from_numpy(posed.scenes.seen.depth))
+
+
+@pytest.mark.parametrize("condition_px", [16, 32])
+def test_dark_pixels_of_a_derived_fill_are_known_where_its_mask_says_so(
+    photos: Path, condition_px: int
+) -> None:
+    pairs = read_pairs(photos, ("fill",))
+    source = FileSource(pairs, ("fill",), 32, condition_px, 4, is_training=False)
+    posed = pose(source, range(3), 32)
+    targets = posed.shown.targets
+    assert torch.equal(posed.asked["fill"], targets * posed.known)
+    dark = posed.known.bool() & (targets == 0).all(dim=1, keepdim=True)
+    assert dark.any()
+    found = measure_of("fill", posed)((targets + 0.1 * dark).clamp(0, 1))
+    assert np.nanmax(found["known MSE"]) > 0 and np.nanmax(found["hidden MSE"]) == 0
+
+
+def test_of_a_given_fill_black_is_what_is_hidden(photos: Path) -> None:
+    (photos / "fill").mkdir()
+    for place in range(3):
+        picture = read_picture(photos / f"{place}.png").clamp(0.1, 1)
+        write_picture(photos / f"{place}.png", picture)
+        picture[:, 8:24] = 0
+        write_picture(photos / "fill" / f"{place}.png", picture)
+    pairs = read_pairs(photos, ("fill",))
+    posed = pose(FileSource(pairs, ("fill",), 32, 16, 4, is_training=False), range(3), 32)
+    wanted = torch.ones(3, 1, 32, 32)
+    wanted[:, :, 8:24] = 0
+    assert torch.equal(posed.known, wanted)
+
+
+def test_likeness_is_the_cosine_of_each_output_with_its_own_reference() -> None:
+    pictures = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    others = pictures.flip(0)
+    encode = random_judges().subjects
+    assert np.allclose(likeness(encode, pictures, pictures)["reference cosine"], 1)
+    found = likeness(encode, pictures, others)["reference cosine"]
+    with torch.no_grad():
+        wanted = [float(encode(one[None])[0] @ encode(other[None])[0])
+                  for one, other in zip(pictures, others, strict=True)]  # fmt: skip
+    assert np.allclose(found, wanted, atol=1e-6)
+
+
+# -- the action ------------------------------------------------------------------------------------
+
+Save = Callable[..., str]
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Save:
+    """Writes an untrained adapter, and gives the name of its file."""
+
+    def save(**info: Any) -> str:
+        made, _ = open_random("", Settings())
+        made.attach("made", AdapterInfo(mode="independent", **info))
+        made.save("made", tmp_path / "made.safetensors")
+        return str(tmp_path / "made.safetensors")
+
+    return save
+
+
+def evaluated(folder: Path, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """The result, and what `samples.json` holds."""
+    with opened(folder) as run:
+        usual: dict[str, Any] = {"steps": 1}
+        result = actions.evaluate(EvaluateConfig(**usual | options), run)
+    return result, json.loads((folder / "artefacts" / "samples.json").read_text())
+
+
+@pytest.mark.parametrize("task", ["edges", "depth", "fill", "subject"])
+def test_pictures_are_measured_beside_those_without_the_condition(
+    tmp_path: Path, saved: Save, task: str
+) -> None:
+    adapter = saved(task=task, condition_px=32)
+    result, kept = evaluated(tmp_path / "run", adapter=adapter, samples=4)
+    found = {one.name: one for one in result.numbers}
+    wanted = {"edges": "edge F1", "depth": "depth MSE", "fill": "hidden MSE",
+              "subject": "identity cosine"}[task]  # fmt: skip
+    assert found[wanted].baseline is not None and found["text"].n == 4
+    assert all(wanted in row[arm] for row in kept["rows"] for arm in ("with", "without"))
+
+
+def test_samples_say_what_was_drawn_by_what_and_their_means(tmp_path: Path, saved: Save) -> None:
+    adapter = saved(task="edges", condition_px=16, scale=2.0)
+    result, kept = evaluated(tmp_path / "run", adapter=adapter, samples=3)
+    assert list(kept) == ["format", "seeds", "versions", "rows", "aggregate"]
+    assert (kept["format"], kept["seeds"], kept["versions"]) == (1, [0], versions())
+    assert [row["id"] for row in kept["rows"]] == ["scene 0", "scene 1", "scene 2"]
+    assert [row["seed"] for row in kept["rows"]] == [0, 1, 2]
+    assert all(row["prompt"] for row in kept["rows"])
+    assert kept["aggregate"] == [one.as_dict() for one in result.numbers]
+    for number in kept["aggregate"]:
+        values = [row["with"][number["name"]] for row in kept["rows"]]
+        again = bootstrap_mean(np.array(values))
+        assert (number["value"], number["low"], number["high"]) == again[:3]
+
+
+@pytest.mark.parametrize(("scale", "side"), [(1.0, 64), (2.0, 32)])
+def test_at_another_size_a_condition_still_covers_the_output(
+    tmp_path: Path, photos: Path, saved: Save, scale: float, side: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    seen: list[Any] = []
+    stock = measuring.generate
+    monkeypatch.setattr(measuring, "generate", lambda *a, **k: seen.append(a[2]) or stock(*a, **k))
+    adapter = saved(task="edges", condition_px=round(32 / scale), scale=scale)
+    _, kept = evaluated(tmp_path / "run", adapter=adapter, data=photos, size=64)
+    assert seen[0][0].picture.shape == (3, 3, side, side) and not seen[1]
+    assert [row["id"] for row in kept["rows"]] == ["0.png", "1.png", "2.png"]
+    assert [row["prompt"] for row in kept["rows"]] == ["prompt 0", "prompt 1", "prompt 2"]
+
+
+def test_subjects_of_files_are_compared_with_their_reference(
+    tmp_path: Path, photos: Path, saved: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "vision_encoder", lambda: random_judges().subjects)
+    (photos / "subject").mkdir()
+    for one in photos.glob("*.png"):
+        write_picture(photos / "subject" / one.name, read_picture(one).flip(-1))
+    result, _ = evaluated(tmp_path / "run", adapter=saved(task="subject"), data=photos, size=32)
+    (number,) = result.numbers
+    assert number.name == "reference cosine" and number.n == 3 and number.baseline is not None
+
+
+@pytest.mark.parametrize("task", ["depth", "subject"])
+def test_a_network_that_is_not_here_is_missed_before_anything_is_drawn(
+    tmp_path: Path, photos: Path, saved: Save, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELGRAFT_OFFLINE", "1")
+    monkeypatch.setattr(measuring, "generate", lambda *a, **k: pytest.fail("drawn"))
+    (photos / task).mkdir()
+    for one in photos.glob("*.png"):
+        write_picture(photos / task / one.name, read_picture(one))
+    with pytest.raises(Unavailable):
+        evaluated(tmp_path / "run", adapter=saved(task=task), data=photos, size=32)
+
+
+def test_scenes_of_another_size_and_tasks_without_a_measure_are_refused(
+    tmp_path: Path, saved: Save
+) -> None:
+    for info, size, told in (
+        ({"task": "edges", "condition_px": 32}, 64, "the toy world has 32"),
+        ({"task": "style"}, 32, "nothing is measured for task style"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            evaluated(tmp_path / told, adapter=saved(**info), size=size)
+
+
+def test_what_is_odd_reaches_the_result(tmp_path: Path, photos: Path, saved: Save) -> None:
+    (photos / "0.txt").write_text("star " * 40)
+    write_picture(photos / "1.png", torch.zeros(3, 32, 32))
+    adapter = saved(task="edges", condition_px=32)
+    result, _ = evaluated(tmp_path / "run", adapter=adapter, data=photos, size=32, strength=50)
+    told = " ".join(result.remarks)
+    for fact in ("1 of 3 prompts are longer", "1 conditions are all black", "strength 50 is far"):
+        assert fact in told
