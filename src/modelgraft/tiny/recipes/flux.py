@@ -52,7 +52,7 @@ class FluxRecipe:
     """Share of the samples that are diptychs."""
     drop_text: float = 0.1
     """Share of the captions that are left out, for guidance."""
-    object_weight: float = 4.0
+    object_weight: float = 6.0
     """How much more an error counts in tokens that show a toy."""
 
 
