@@ -48,10 +48,10 @@ CARD = Card(
             ReproduceConfig,
         ),
     ),
-    # Photographs as conditions, an adapter trained from nothing, and what cached conditions save.
+    # Photographs as conditions, an adapter trained from nothing, and what conditions cost.
     demo=(
         ("conditions", {"size": 384}),
         ("train", {"task": ("grey",), "steps": 100, "probe_every": 50}),
-        ("reproduce", {"experiments": ("O5",), "quick": True}),
+        ("cost", {}),
     ),
 )

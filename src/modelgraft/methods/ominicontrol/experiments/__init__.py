@@ -4,6 +4,7 @@ Arms are trained once in the run's folder and shared by all experiments; each ex
 verdict from thresholds that stand in its module.
 """
 
+from modelgraft.evaluation.reproduction import Experiment
 from modelgraft.methods.ominicontrol.experiments.ablation import ABLATION
 from modelgraft.methods.ominicontrol.experiments.captions import CAPTIONS
 from modelgraft.methods.ominicontrol.experiments.control import CONTROL
@@ -15,5 +16,7 @@ from modelgraft.methods.ominicontrol.experiments.speed import SPEED
 from modelgraft.methods.ominicontrol.experiments.tokens import TOKENS
 
 # An experiment joins the first row once its record is made.
-EXPERIMENTS = (SPEED,)
-WITHOUT_RECORD = (CAPTIONS, CONTROL, PLACES, DIAL, SEVERAL, TOKENS, DATA, ABLATION)
+EXPERIMENTS: tuple[Experiment, ...] = ()
+WITHOUT_RECORD = (
+    CAPTIONS, CONTROL, PLACES, DIAL, SEVERAL, SPEED, TOKENS, DATA, ABLATION,
+)  # fmt: skip
