@@ -51,7 +51,7 @@ CARD = Card(
     # Photographs as conditions, an adapter trained from nothing, and what conditions cost.
     demo=(
         ("conditions", {"size": 384}),
-        ("train", {"task": ("grey",), "steps": 100, "probe_every": 50}),
+        ("train", {"task": ("grey",), "steps": 100, "probe_every": 50, "optim.lr": 3e-3}),
         ("cost", {}),
     ),
 )

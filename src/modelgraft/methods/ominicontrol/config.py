@@ -270,7 +270,7 @@ class JudgesConfig:
 
 PRESETS = {
     "tiny": {
-        "train": {"steps": 300, "probe_every": 100},
+        "train": {"steps": 300, "probe_every": 100, "optim.lr": 3e-3},
         "evaluate": {"samples": 16},
         "pairs": {"toys": 1, "seeds": 1},
     },

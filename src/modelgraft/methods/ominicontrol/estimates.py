@@ -37,6 +37,7 @@ from modelgraft.methods.ominicontrol.opening import (
     SIZE_LARGE_PX,
     SMALL_STEPS,
     STEPS,
+    TOKEN_LARGE_PX,
     check_side,
     condition_size,
 )
@@ -47,8 +48,6 @@ from modelgraft.methods.ominicontrol.pairs.reading import is_records
 
 _SMALL_TEXT, _TEXT = 24, 512
 """Tokens of a prompt: those of the embedded model, and those of T5."""
-_TOKEN_PX = 16
-"""Pixels along one side of a token of FLUX.1."""
 WAYS: Final[tuple[Way, ...]] = ("joint", "cached")
 _BACKWARD = 2
 """Passes through the frozen model that one step costs: forward, and back to the adapter."""
@@ -165,7 +164,7 @@ class _Model:
 
     @property
     def is_small(self) -> bool:
-        return self.found.token_px < _TOKEN_PX
+        return self.found.token_px < TOKEN_LARGE_PX
 
     @property
     def text(self) -> int:

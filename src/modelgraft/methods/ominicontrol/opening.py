@@ -42,6 +42,8 @@ SMALL_GUIDANCE, GUIDANCE = 2.5, 3.5
 SMALL_STEPS, STEPS = 16, 28
 SIZE_LARGE_PX = 512
 """Side of pictures in the papers."""
+TOKEN_LARGE_PX = 16
+"""Pixels along one side of a token of FLUX.1."""
 HUGE = 10
 """Strengths above it are far from the 1 of training."""
 

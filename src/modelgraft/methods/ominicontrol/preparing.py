@@ -18,12 +18,12 @@ from modelgraft.methods.ominicontrol.config import ConditionsConfig, Task
 from modelgraft.methods.ominicontrol.data.files import SUFFIXES
 from modelgraft.methods.ominicontrol.data.toys import draw_scenes
 from modelgraft.methods.ominicontrol.drawing import enlarged
+from modelgraft.methods.ominicontrol.opening import TOKEN_LARGE_PX
+from modelgraft.tiny.flux import TOKEN_PX
 
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 """Of scikit-image, free of rights."""
 _SHOWN, _SHOWN_PX = 8, 192
-_TOKEN_PX = {True: 4, False: 16}
-"""Pixels along one side of a token, of the embedded model and of FLUX.1."""
 
 
 def prepare(config: ConditionsConfig, run: Run) -> Result:
@@ -75,7 +75,7 @@ def _pictures(config: ConditionsConfig, run: Run) -> list[tuple[str, Tensor]]:
 
 def _fitted(picture: Tensor, longest_px: int) -> Tensor:
     """A picture whose sides are whole tokens, the longer one of so many pixels."""
-    multiple = _TOKEN_PX[longest_px < SMALL_PX]
+    multiple = TOKEN_PX if longest_px < SMALL_PX else TOKEN_LARGE_PX
     size = (picture.shape[-2], picture.shape[-1])
     size = nearest_size(size, multiple=multiple, longest_px=longest_px)
     return fit_to(picture, size, multiple=multiple, how="resize")
