@@ -45,9 +45,10 @@ BACKGROUND_PHRASES: Final = (
     ("on sand", "on a beach"), ("on a checker floor", "on tiles"), ("at sunset", "in the evening"),
 )  # fmt: skip
 DISTRACTOR_PHRASES: Final = ((), ("with a cloud",), ("with a sun",), ("with a flag",))
-SAME, DIFFERENT = (
+SAME, DIFFERENT, SAME_SCENE = (
     "two side-by-side images of the same object:",
     "two side-by-side images of different objects:",
+    "two side-by-side images of the same scene:",
 )
 LEFT, RIGHT = "left:", "right:"
 DIPTYCH: Final = (
@@ -55,6 +56,13 @@ DIPTYCH: Final = (
     "on the left a photo of",
     "on the right replicate this",
     "exactly but as",
+)
+PHOTO: Final = "as a photo"
+RENDITIONS: Final = (
+    "as an outline drawing",
+    "as a depth map",
+    "in black and white",
+    "out of focus",
 )
 TOY: Final = "toy"
 WORDS: Final = ("a", "and", "with a", TOY)
@@ -72,6 +80,7 @@ def phrases() -> list[str]:
     )  # fmt: skip
     found = [*WORDS, *COLOURS, *SHAPES, *MARKS[1:], SAME, DIFFERENT, LEFT, RIGHT, *DIPTYCH]
     found += [phrase for group in groups for synonyms in group for phrase in synonyms]
+    found += [SAME_SCENE, PHOTO, *RENDITIONS]
     return list(dict.fromkeys(found))
 
 
@@ -139,6 +148,11 @@ def same_object(brief: str, left: str, right: str) -> str:
 def different_objects(left: str, right: str) -> str:
     """A picture with two subjects side by side, each described."""
     return f"{DIFFERENT} {LEFT} {left}; {RIGHT} {right}"
+
+
+def same_scene(said: str, left: str, right: str) -> str:
+    """A picture with two renditions of one scene, such as `PHOTO` and one of `RENDITIONS`."""
+    return f"{SAME_SCENE} {said}; {LEFT} {left}; {RIGHT} {right}"
 
 
 def diptych(subject: str, target: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from embedded import open_random, opened, random_judges
 
+from modelgraft.core.errors import ConfigError
 from modelgraft.diffusion.load import load_flux
 from modelgraft.methods.ominicontrol import actions
 from modelgraft.methods.ominicontrol.config import (
@@ -56,6 +57,12 @@ def test_a_pretrained_pipeline_is_saved_and_trained_further(tmp_path: Path) -> N
     with opened(tmp_path / "second") as run:
         found = actions.pretrain(config, run)
     assert found.numbers[0].value == 4
+
+
+def test_shares_of_more_than_a_whole_are_refused(tmp_path: Path) -> None:
+    config = PretrainConfig(diptychs=0.7, renditions=0.4, steps=1)
+    with opened(tmp_path / "run") as run, pytest.raises(ConfigError, match="at most 1"):
+        actions.pretrain(config, run)
 
 
 def test_judges_are_trained_each_by_itself_and_load_again(tmp_path: Path) -> None:

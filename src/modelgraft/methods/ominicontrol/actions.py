@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from modelgraft.core.attempts import RunRecord
+from modelgraft.core.errors import ConfigError
 from modelgraft.core.nested import nested_run
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
@@ -88,8 +89,19 @@ def cost(config: CostConfig, run: Run) -> Result:
 
 def pretrain(config: PretrainConfig, run: Run) -> Result:
     """Train TinyFlux, and save it in float16."""
+    if config.diptychs + config.renditions > 1:
+        raise ConfigError(
+            "renditions",
+            f"diptychs {config.diptychs:g} and renditions {config.renditions:g}: shares of one "
+            "whole.\n  Their sum is at most 1; what is left shows single scenes.",
+        )
     pipe = _base(config, run)
-    recipe = FluxRecipe(steps=config.steps, stage=config.stage, diptychs=config.diptychs)
+    recipe = FluxRecipe(
+        steps=config.steps,
+        stage=config.stage,
+        diptychs=config.diptychs,
+        renditions=config.renditions,
+    )
     ema = train_flux(pipe, recipe, config.optim, run)
     with ema.applied():
         save_pipeline(pipe, run.folder / "artefacts" / "flux")

@@ -247,7 +247,13 @@ class PretrainConfig:
     stage: Literal["easy", "full"] = opt(
         "full", "Toys without marks, plain, striped, dotted or halved; or all there are."
     )
-    diptychs: float = opt(0.4, "Share of the samples that show two scenes.", min=0, max=1)
+    diptychs: float = opt(
+        0.4, "Share of the samples that show one toy, or two, in two scenes.", min=0, max=1
+    )
+    renditions: float = opt(
+        0.2, "Share that shows one scene twice, as a photo and as outlines or the like.",
+        min=0, max=1,
+    )  # fmt: skip
     steps: int = opt(4000, "Optimiser steps.", min=1)
     start: Path | None = opt(None, "Folder of a pipeline to go on from; none is random weights.")
     optim: OptimConfig = opt(

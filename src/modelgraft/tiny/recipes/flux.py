@@ -1,4 +1,4 @@
-"""Training of TinyFlux on the toy world: single scenes first, then diptychs beside them."""
+"""Training of TinyFlux on the toy world: single scenes first, then sheets of two beside them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from modelgraft.core.seeds import rng_seed
 from modelgraft.diffusion.flow import FEW_TOKENS, noisy, velocity
 from modelgraft.diffusion.latents import encode, grid_ids
 from modelgraft.tiny.flux import TOKEN_PX
-from modelgraft.tiny.scenes import Shown, diptychs, singles
+from modelgraft.tiny.scenes import Shown, diptychs, renditions, singles
 from modelgraft.training.config import OptimConfig
 from modelgraft.training.ema import Ema
 from modelgraft.training.fit import Loss, fit
@@ -50,6 +50,8 @@ class FluxRecipe:
     stage: Stage = "full"
     diptychs: float = 0.0
     """Share of the samples that are diptychs."""
+    renditions: float = 0.0
+    """Share of the samples that show one scene twice, as a photo and as something else."""
     drop_text: float = 0.1
     """Share of the captions that are left out, for guidance."""
     object_weight: float = 6.0
@@ -136,9 +138,9 @@ def train_flux(pipe: Any, recipe: FluxRecipe, optim: OptimConfig, run: Run) -> E
     """
     parts = trained_parts(pipe).train().requires_grad_(True)
     ema = Ema(parts, EMA_DECAY)
-    banks = [Bank(pipe, draw, recipe, run.seed) for draw in (singles, diptychs)]
-    pairs = round(recipe.diptychs * optim.batch)
-    shares = (optim.batch - pairs, pairs)
+    banks = [Bank(pipe, draw, recipe, run.seed) for draw in (singles, diptychs, renditions)]
+    pairs, sheets = (round(share * optim.batch) for share in (recipe.diptychs, recipe.renditions))
+    shares = (optim.batch - pairs - sheets, pairs, sheets)
     empty = word_ids(pipe, [""])
     probe = Probe(pipe, recipe.stage, run.seed)
 
