@@ -7,19 +7,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import FluxPipeline
+from diffusers import FluxFillPipeline, FluxPipeline
 
 from modelgraft.core.runs import open_run
 from modelgraft.diffusion.conditions import SMALL_TASKS
+from modelgraft.diffusion.latents import encode
+from modelgraft.diffusion.load import load_flux
 from modelgraft.tiny import codec
 from modelgraft.tiny.codec import PixelCodec
-from modelgraft.tiny.flux import build_pipeline
+from modelgraft.tiny.flux import build_pipeline, fill_pipeline, save_pipeline
+from modelgraft.tiny.masks import inpainting_masks
 from modelgraft.tiny.phrases import CONTEXT, build_tokenizer
 from modelgraft.tiny.recipes import flux as recipes
 from modelgraft.tiny.recipes.flux import (
     Bank,
     FluxRecipe,
     Probe,
+    predict,
+    seen_tokens,
     train_flux,
     trained_parts,
     word_ids,
@@ -110,6 +115,43 @@ def test_training_lowers_the_error_and_goes_on_after_a_stop(tmp_path: Path) -> N
     run(tmp_path / "parts", 3)
     parts = run(tmp_path / "parts", 6)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_an_untrained_fill_model_predicts_what_its_base_does(pipe: FluxPipeline) -> None:
+    fill = fill_pipeline(pipe)
+    x, words = torch.randn(2, 64, 48), word_ids(pipe, ["a star toy", ""])
+    seen = seen_tokens(fill, torch.randn(2, 64, 48), (8, 8), torch.rand(2, 32, 32) < 0.5)
+    timestep = torch.tensor([0.3, 0.9])
+    base = predict(pipe, x, timestep, words, (8, 8))
+    assert torch.allclose(predict(fill, x, timestep, words, (8, 8), seen), base, atol=1e-6)
+
+
+def test_what_a_fill_model_is_shown_is_what_the_stock_call_shows_it(pipe: FluxPipeline) -> None:
+    fill = fill_pipeline(pipe)
+    picture = torch.from_numpy(singles([3], seed=0).image).permute(0, 3, 1, 2)
+    drawn = torch.from_numpy(inpainting_masks([0], (32, 32), seed=1))
+    shown: list[torch.Tensor] = []
+    hook = fill.transformer.register_forward_pre_hook(
+        lambda module, args, kwargs: shown.append(kwargs["hidden_states"]), with_kwargs=True
+    )
+    fill("a star toy", image=picture, mask_image=drawn[:, None].float(), num_inference_steps=1)
+    hook.remove()
+    expected = seen_tokens(fill, encode(fill, picture), (8, 8), drawn)
+    assert torch.allclose(shown[0][:, :, 48:], expected, atol=1e-5)
+
+
+def test_a_saved_fill_model_loads_and_is_trained_further(
+    pipe: FluxPipeline, tmp_path: Path
+) -> None:
+    save_pipeline(fill_pipeline(pipe), tmp_path / "fill")
+    loaded = load_flux(tmp_path / "fill", device="cpu").pipe
+    assert isinstance(loaded, FluxFillPipeline)
+    before = loaded.transformer.x_embedder.weight[:, 48:].clone()
+    recipe = FluxRecipe(steps=2, stage="easy", diptychs=0.5)
+    optim = OptimConfig(lr=2e-3, schedule="constant", batch=4, micro_batch=4, warmup=0)
+    with open_run(tmp_path / "run", seed=0) as opened:
+        train_flux(loaded, recipe, optim, opened)
+    assert not torch.equal(loaded.transformer.x_embedder.weight[:, 48:], before)
 
 
 def test_the_probe_measures_every_word(pipe: FluxPipeline) -> None:

@@ -6,6 +6,8 @@ on `FluxPipeline` works here.
 
 from __future__ import annotations
 
+import copy
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
+from diffusers.pipelines.flux.pipeline_flux_fill import FluxFillPipeline
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
@@ -89,10 +92,36 @@ def build_pipeline() -> FluxPipeline:
     return pipe
 
 
-def save_pipeline(pipe: FluxPipeline, folder: Path) -> None:
+def fill_pipeline(pipe: FluxPipeline) -> FluxFillPipeline:
+    """TinyFlux that is also shown a masked picture and its mask, as FLUX.1-Fill is.
+
+    It draws what the base draws until it is trained: the columns of the wider embedding that read
+    the 48 numbers of the picture and the 16 of the mask are zero. It shares nothing with `pipe`
+    that is trained.
+    """
+    names = inspect.signature(FluxFillPipeline).parameters
+    parts = {name: copy.deepcopy(pipe.components[name]) for name in names}
+    narrow = parts["transformer"]
+    pixels = TOKEN_PX**2
+    wide: Any = FluxTransformer2DModel.from_config(
+        narrow.config, in_channels=7 * pixels, out_channels=3 * pixels
+    )
+    weights = narrow.state_dict()
+    embedding = weights["x_embedder.weight"]
+    added = embedding.new_zeros(len(embedding), 4 * pixels)
+    weights["x_embedder.weight"] = torch.cat([embedding, added], dim=1)
+    wide.load_state_dict(weights)
+    parts["transformer"] = wide
+    found = FluxFillPipeline(**parts)
+    found.set_progress_bar_config(disable=True)
+    set_default_size(found)
+    return found
+
+
+def save_pipeline(pipe: FluxPipeline | FluxFillPipeline, folder: Path) -> None:
     """Write a folder that `load_flux` loads; equal weights give equal bytes.
 
-    `FluxPipeline.from_pretrained` loads it too, once `modelgraft.tiny.flux` has been imported:
+    The pipeline's own `from_pretrained` loads it too, once `modelgraft.tiny.flux` is imported:
     diffusers takes classes of other packages only from modules that are there. What was trained
     is stored in float16 and loads as float32; the codec stays exact.
     """

@@ -59,6 +59,21 @@ def test_a_pretrained_pipeline_is_saved_and_trained_further(tmp_path: Path) -> N
     assert found.numbers[0].value == 4
 
 
+def test_a_fill_model_is_made_of_a_base_and_goes_on_as_one(tmp_path: Path) -> None:
+    optim = OptimConfig(lr=1e-3, batch=4, micro_batch=4, save_every=1)
+    options = {"stage": "easy", "diptychs": 0, "renditions": 0, "steps": 1, "optim": optim}
+    save_pipeline(build_pipeline(), tmp_path / "base")
+    with opened(tmp_path / "first") as run:
+        actions.pretrain(PretrainConfig(fill=True, start=tmp_path / "base", **options), run)
+    folder = tmp_path / "first" / "artefacts" / "flux-fill"
+    assert load_flux(folder, device="cpu").pipe.transformer.config.in_channels == 112
+    with opened(tmp_path / "second") as run:
+        actions.pretrain(PretrainConfig(fill=True, start=folder, **options), run)
+    assert (tmp_path / "second" / "artefacts" / "flux-fill" / "model_index.json").exists()
+    with opened(tmp_path / "third") as run, pytest.raises(ConfigError, match="fills in"):
+        actions.pretrain(PretrainConfig(start=folder, **options), run)
+
+
 def test_shares_of_more_than_a_whole_are_refused(tmp_path: Path) -> None:
     config = PretrainConfig(diptychs=0.7, renditions=0.4, steps=1)
     with opened(tmp_path / "run") as run, pytest.raises(ConfigError, match="at most 1"):

@@ -40,9 +40,9 @@ from modelgraft.methods.ominicontrol.pairs.judging import Judging, automatic_jud
 from modelgraft.methods.ominicontrol.pairs.prompts.items import pair_prompts
 from modelgraft.methods.ominicontrol.pairs.prompts.toys import open_items
 from modelgraft.methods.ominicontrol.preparing import prepare
-from modelgraft.tiny.flux import build_pipeline, save_pipeline
+from modelgraft.tiny.flux import build_pipeline, fill_pipeline, save_pipeline
 from modelgraft.tiny.oracles import load_judges, save_halves
-from modelgraft.tiny.recipes.flux import FluxRecipe, train_flux
+from modelgraft.tiny.recipes.flux import FluxRecipe, is_fill, train_flux
 from modelgraft.tiny.recipes.oracles import JUDGES, Judge
 
 
@@ -104,15 +104,21 @@ def pretrain(config: PretrainConfig, run: Run) -> Result:
     )
     ema = train_flux(pipe, recipe, config.optim, run)
     with ema.applied():
-        save_pipeline(pipe, run.folder / "artefacts" / "flux")
+        save_pipeline(pipe, run.artefacts / ("flux-fill" if config.fill else "flux"))
     return Result((Number("samples seen", config.steps * config.optim.batch),))
 
 
 def _base(config: PretrainConfig, run: Run) -> Any:
-    if config.start is not None:
-        return load_flux(config.start, device=run.settings.device, dtype="float32").pipe
+    start = config.start or ("tiny:flux" if config.fill else None)
     torch.manual_seed(run.seed)
-    return build_pipeline()
+    if start is None:
+        return build_pipeline()
+    found = load_flux(start, device=run.settings.device, dtype="float32").pipe
+    if is_fill(found) and not config.fill:
+        raise ConfigError(
+            "start", f"start {start}: a model that fills in.\n  Say --fill, or take another start."
+        )
+    return fill_pipeline(found) if config.fill and not is_fill(found) else found
 
 
 def judges(config: JudgesConfig, run: Run) -> Result:

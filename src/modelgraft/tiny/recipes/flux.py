@@ -8,14 +8,16 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from diffusers.pipelines.flux.pipeline_flux_fill import FluxFillPipeline
 from einops import reduce
 from torch import Tensor, nn
 
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
 from modelgraft.diffusion.flow import FEW_TOKENS, noisy, velocity
-from modelgraft.diffusion.latents import encode, grid_ids
+from modelgraft.diffusion.latents import decode, encode, grid_ids, pack
 from modelgraft.tiny.flux import TOKEN_PX
+from modelgraft.tiny.masks import inpainting_masks
 from modelgraft.tiny.scenes import Shown, diptychs, renditions, singles
 from modelgraft.training.config import OptimConfig
 from modelgraft.training.ema import Ema
@@ -56,6 +58,11 @@ class FluxRecipe:
     """Share of the captions that are left out, for guidance."""
     object_weight: float = 6.0
     """How much more an error counts in tokens that show a toy."""
+
+
+def is_fill(pipe: Any) -> bool:
+    """Whether a pipeline is shown a masked picture beside the noise."""
+    return isinstance(pipe, FluxFillPipeline)
 
 
 def trained_parts(pipe: Any) -> nn.ModuleDict:
@@ -117,11 +124,21 @@ def word_ids(pipe: Any, captions: Sequence[str]) -> Tensor:
     return torch.tensor(found.input_ids)
 
 
-def predict(pipe: Any, x: Tensor, timestep: Tensor, words: Tensor, grid: tuple[int, int]) -> Tensor:
-    """The velocity of noisy tokens [b, n, 48] under captions [b, m], text encoders included."""
+def predict(
+    pipe: Any,
+    x: Tensor,
+    timestep: Tensor,
+    words: Tensor,
+    grid: tuple[int, int],
+    seen: Tensor | None = None,
+) -> Tensor:
+    """The velocity of noisy tokens [b, n, 48] under captions [b, m], text encoders included.
+
+    `seen` [b, n, 64] is what an inpainting model is shown, of `seen_tokens`.
+    """
     text = pipe.text_encoder_2(words)[0]
     return pipe.transformer(
-        hidden_states=x,
+        hidden_states=x if seen is None else torch.cat([x, seen], dim=2),
         encoder_hidden_states=text,
         pooled_projections=pipe.text_encoder(words).pooler_output,
         timestep=timestep,
@@ -131,10 +148,23 @@ def predict(pipe: Any, x: Tensor, timestep: Tensor, words: Tensor, grid: tuple[i
     )[0]
 
 
+def seen_tokens(pipe: Any, clean: Tensor, grid: tuple[int, int], drawn: Tensor) -> Tensor:
+    """What an inpainting model is shown [b, n, 64]: pictures without what is drawn, and that mask.
+
+    `clean` are the pictures' tokens [b, n, 48] and `drawn` masks [b, h, w] of their pixels, laid
+    out as `FluxFillPipeline` does: the hidden pixels are grey, the mask's 2 x 2 blocks channels.
+    """
+    hidden = drawn[:, None].float()
+    pictures = decode(pipe, clean, *grid)
+    known = encode(pipe, pictures * (1 - hidden) + 0.5 * hidden)
+    return torch.cat([known, pack(nn.functional.pixel_unshuffle(hidden, 2))], dim=2)
+
+
 def train_flux(pipe: Any, recipe: FluxRecipe, optim: OptimConfig, run: Run) -> Ema:
     """Train the pipeline's parts on the toy world; what comes back are the averaged weights.
 
-    Every 500 steps the run's metrics get what `Probe` measures.
+    An inpainting pipeline learns on random masks. Every 500 steps the run's metrics get what
+    `Probe` measures.
     """
     parts = trained_parts(pipe).train().requires_grad_(True)
     ema = Ema(parts, EMA_DECAY)
@@ -151,14 +181,21 @@ def train_flux(pipe: Any, recipe: FluxRecipe, optim: OptimConfig, run: Run) -> E
             if share
         ]
 
+    def masked(samples: Samples) -> Tensor:
+        height, width = (TOKEN_PX * side for side in samples.grid)
+        seed = int(torch.randint(2**31, ()))
+        drawn = inpainting_masks(np.arange(len(samples.clean)), (height, width), seed)
+        return seen_tokens(pipe, samples.clean, samples.grid, torch.from_numpy(drawn))
+
     def step(samples: Samples) -> Loss:
         number = len(samples.clean)
         timestep = FEW_TOKENS.draw(number)
         noise = torch.randn_like(samples.clean)
         is_dropped = torch.rand(number) < recipe.drop_text
         words = torch.where(is_dropped[:, None], empty, samples.words)
+        seen = masked(samples) if is_fill(pipe) else None
         x = noisy(samples.clean, noise, timestep)
-        found = predict(pipe, x, timestep, words, samples.grid)
+        found = predict(pipe, x, timestep, words, samples.grid, seen)
         errors = (found - velocity(samples.clean, noise)).square().mean(-1)
         own = (errors * samples.weight).sum(1) / samples.weight.sum(1)
         return Loss(own.sum(), number)
@@ -201,6 +238,10 @@ class Probe:
         generator = torch.Generator().manual_seed(rng_seed("probe", seed))
         self._noise = torch.randn(self._clean.shape, generator=generator)
         self._said = self._words(self._subjects, self._placings)
+        self._seen = None
+        if is_fill(pipe):  # nothing is known, so that every word has to be heard
+            drawn = torch.ones(seen.mask.shape)
+            self._seen = seen_tokens(pipe, self._clean, self._grid, drawn)
 
     def _words(self, subjects: Subjects, placings: Placings) -> Tensor:
         numbers = [0.0] * 12
@@ -227,7 +268,7 @@ class Probe:
     def _errors(self, time: float, words: Tensor) -> Tensor:
         timestep = torch.full((_PROBES,), time)
         x = noisy(self._clean, self._noise, timestep)
-        found = predict(self._pipe, x, timestep, words, self._grid)
+        found = predict(self._pipe, x, timestep, words, self._grid, self._seen)
         return (found - velocity(self._clean, self._noise)).square().mean(-1)
 
     def measure(self) -> dict[str, float]:
