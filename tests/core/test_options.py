@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelgraft.cli.parser import parse, unparse
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.options import build, build_all, flatten, opt, options
 
@@ -107,6 +108,22 @@ def test_only_free_text_keeps_its_commas() -> None:
     assert known["ends"].parts("1, 2") == ["1", "2"]
     assert known["files"].parts("a,b") == ["a", "b"]
     assert known["question"].parts("") == []
+
+
+def test_an_empty_text_is_an_element_only_where_one_may_be_blank() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Drawn:
+        prompt: tuple[str, ...] = opt((), "What to draw.", blank=True)
+        adapter: tuple[str, ...] = opt(("usual",), "Adapters.")
+
+    assert build(Drawn, {"prompt": "", "adapter": ""}) == Drawn(prompt=("",), adapter=())
+    assert build(Drawn, {}) == Drawn(prompt=())
+    for prompts in (("",), ("a, b", ""), ("", "")):
+        config = Drawn(prompt=prompts)
+        assert build(Drawn, json.loads(json.dumps(flatten(config)))) == config
+        for words in (unparse(options(Drawn), flatten(config)),
+                      [part for one in prompts for part in ("--prompt", one)]):  # fmt: skip
+            assert build(Drawn, parse(words, options(Drawn), "draw")) == config
 
 
 def test_all_faults_are_listed_together_each_with_its_source() -> None:

@@ -10,7 +10,6 @@ import torch
 from diffusers import FluxFillPipeline, FluxPipeline
 
 from modelgraft.core.runs import open_run
-from modelgraft.diffusion.conditions import SMALL_TASKS
 from modelgraft.diffusion.latents import encode
 from modelgraft.diffusion.load import load_flux
 from modelgraft.tiny import codec
@@ -29,9 +28,9 @@ from modelgraft.tiny.recipes.flux import (
     trained_parts,
     word_ids,
 )
-from modelgraft.tiny.scenes import Shown, diptychs, renditions, singles
+from modelgraft.tiny.scenes import Shown, diptychs, singles
 from modelgraft.training.config import OptimConfig
-from modelgraft.worlds.captions import RENDITIONS, phrases
+from modelgraft.worlds.captions import phrases
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +41,7 @@ def pipe() -> FluxPipeline:
 
 def test_captions_of_the_world_are_known_and_fit() -> None:
     tokenizer = build_tokenizer(phrases())
-    for draw in (singles, diptychs, renditions):
+    for draw in (singles, diptychs):
         for caption in draw(np.arange(300), seed=0).captions:
             ids = tokenizer(caption).input_ids
             assert tokenizer.unk_token_id not in ids, caption
@@ -83,30 +82,11 @@ def test_diptychs_show_one_subject_twice_eight_times_in_nine() -> None:
     assert 130 < told < 230
 
 
-def test_renditions_show_one_scene_twice_at_the_same_places() -> None:
-    found = renditions(np.arange(64), seed=0)
-    left, right = found.image[:, :, :32], found.image[:, :, 32:]
-    assert np.array_equal(found.mask[:, :, :32], found.mask[:, :, 32:])
-    for place, caption in enumerate(found.captions):
-        photo, made = left[place], right[place]
-        if caption.endswith("right: as a photo"):
-            photo, made = made, photo
-        picture, other = (torch.from_numpy(one).permute(2, 0, 1)[None] for one in (photo, made))
-        if "in black and white" in caption:
-            assert torch.equal(other, SMALL_TASKS["grey"].make(picture))
-        elif "as an outline drawing" in caption:
-            assert torch.equal(other, SMALL_TASKS["edges"].make(picture))
-        else:
-            assert "as a depth map" in caption or "out of focus" in caption
-    kinds = [sum(phrase in one for one in found.captions) for phrase in RENDITIONS]
-    assert min(kinds) > 6 and sum(kinds) == 64
-
-
 def test_training_lowers_the_error_and_goes_on_after_a_stop(tmp_path: Path) -> None:
     def run(folder: Path, steps: int) -> dict[str, torch.Tensor]:
         torch.manual_seed(0)
         pipe = build_pipeline()
-        recipe = FluxRecipe(steps=steps, stage="easy", diptychs=0.5, renditions=0.25)
+        recipe = FluxRecipe(steps=steps, stage="easy", diptychs=0.5)
         optim = OptimConfig(lr=2e-3, schedule="constant", batch=4, micro_batch=4, save_every=3)
         with open_run(folder, seed=0) as opened:
             return train_flux(pipe, recipe, optim, opened).weights

@@ -13,11 +13,19 @@ import torch
 from safetensors.torch import load_file
 from training_job import Job, collate, items, network
 
-from modelgraft.core.errors import ConfigError, InputError, Interrupted, Partial, UnsupportedModel
+from modelgraft.core.errors import (
+    ConfigError,
+    InputError,
+    Interrupted,
+    MissingExtra,
+    Partial,
+    UnsupportedModel,
+)
 from modelgraft.core.runs import open_run
 from modelgraft.training.config import OptimConfig
 from modelgraft.training.ema import Ema
 from modelgraft.training.fit import Loss, fit
+from modelgraft.training.optim import optimizer_of
 
 
 def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -55,9 +63,52 @@ def test_the_cut_into_micro_batches_does_not_change_the_step(tmp_path, config, m
     assert distance(whole, cut) < 1e-12
 
 
+def prodigy(config: OptimConfig) -> OptimConfig:
+    """As the paper of OminiControl trains: a rate of 1, and a decay."""
+    pytest.importorskip("prodigyopt")
+    return replace(config, optimiser="prodigy", lr=1.0)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.5])
+def test_prodigy_takes_the_librarys_own_steps_at_the_rate_of_the_schedule(
+    tmp_path, config, warmup, capsys
+):
+    config = replace(prodigy(config), warmup=warmup, clip=None, schedule="constant")
+    job = Job(config, steps=60)
+    ours = weights(job.start(tmp_path / "ours"))
+    assert not capsys.readouterr().out  # which is for the result
+    from prodigyopt import Prodigy
+
+    model = network()
+    groups = [
+        {"params": [one for one in model.parameters() if one.dim() == dim], "weight_decay": decay}
+        for dim, decay in ((2, 0.1), (1, 0.0))
+    ]
+    optimizer = Prodigy(groups, use_bias_correction=True, safeguard_warmup=True)
+    rates = []
+    for index in range(job.steps):
+        x, y = collate([items()[i] for i in job.batches().indices(index)])
+        (model(x).squeeze(-1) - y).square().mean().backward()
+        for group in optimizer.param_groups:
+            group["lr"] = min(1.0, (index + 1) / (warmup * job.steps)) if warmup else 1.0
+        rates.append(optimizer.param_groups[0]["d"] * optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        optimizer.zero_grad()
+    assert distance(ours, weights(model)) < 1e-12
+    rows = [json.loads(line) for line in open(tmp_path / "ours" / "metrics.jsonl")]
+    assert [row["lr"] for row in rows] == pytest.approx(rates) and rates[-1] > 2 * rates[0]
+
+
+def test_a_missing_optimiser_is_named_with_the_command_that_installs_it(config, monkeypatch):
+    monkeypatch.setitem(sys.modules, "prodigyopt", None)
+    with pytest.raises(MissingExtra, match=r'pip install "modelgraft\[optim\]"'):
+        optimizer_of(network(), replace(config, optimiser="prodigy"))
+
+
 @pytest.mark.parametrize("stop_at", [0, 1, 4, 5, 10])
-def test_a_stopped_and_resumed_run_ends_with_the_same_bits(tmp_path, config, stop_at):
-    job = Job(config, dropout=0.3)
+@pytest.mark.parametrize("optimiser", ["adamw", "prodigy"])
+def test_a_stopped_and_resumed_run_ends_with_the_same_bits(tmp_path, config, stop_at, optimiser):
+    job = Job(prodigy(config) if optimiser == "prodigy" else config, dropout=0.3)
     unbroken = weights(job.start(tmp_path / "unbroken"))
     with pytest.raises(Interrupted):
         replace(job, stop_at=stop_at).start(tmp_path / "broken")

@@ -38,5 +38,7 @@ def test_half_of_a_cosine_is_half_of_the_peak():
 def test_impossible_options_are_refused():
     with pytest.raises(ConfigError, match="two numbers"):
         OptimConfig(betas=(0.9,))
+    with pytest.raises(ConfigError, match="prodigy divides by it"):
+        OptimConfig(optimiser="prodigy", eps=0)
     with pytest.raises(ConfigError, match="larger than batch"):
         OptimConfig(batch=4, micro_batch=8)

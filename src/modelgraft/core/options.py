@@ -39,10 +39,12 @@ def opt(
     advanced: bool = False,
     positional: bool = False,
     written: bool = False,
+    blank: bool = False,
 ) -> Any:
     """A config field: its default, one sentence of help, and its bounds (inclusive).
 
-    `written` marks a path that the run writes to, which is no input of it.
+    `written` marks a path that the run writes to, which is no input of it. `blank` marks a tuple of
+    texts of which one may be empty: `--prompt ""` is then one prompt, where it is else none.
     """
     metadata = {
         "help": help,
@@ -52,6 +54,7 @@ def opt(
         "advanced": advanced,
         "positional": positional,
         "written": written,
+        "blank": blank,
     }
     return dataclasses.field(default=default, metadata=metadata, kw_only=True)
 
@@ -70,6 +73,7 @@ class Option:
     advanced: bool
     positional: bool
     written: bool
+    blank: bool
 
     @property
     def flag(self) -> str:
@@ -114,10 +118,13 @@ class Option:
     def parts(self, text: str) -> list[str]:
         """The elements that one piece of text holds when the option is a tuple.
 
-        Commas part them, except where the elements are free text: a question keeps its commas.
+        Commas part them, except where the elements are free text: a question keeps its commas. An
+        empty text holds none, unless one may be `blank`.
         """
-        if not text or typing.get_args(_strip_none(self.type))[0] is str:
-            return [text] if text else []
+        if not text:
+            return [text] if self.blank else []
+        if typing.get_args(_strip_none(self.type))[0] is str:
+            return [text]
         return [part.strip() for part in text.split(",")]
 
 

@@ -17,7 +17,8 @@ from modelgraft.core.errors import InputError
 Array = NDArray[np.float64]
 Marks = NDArray[np.bool_]
 
-_WINDOW: Final = 11
+SSIM_WINDOW_PX: Final = 11
+"""Sides that pictures must have at least for `ssim`."""
 _SIGMA: Final = 1.5
 
 
@@ -71,9 +72,10 @@ def ssim(pictures: ArrayLike, truth: ArrayLike) -> Array:
     ours, theirs = np.asarray(pictures, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     _check_shapes(ours, theirs, axes=4)
     height, width = ours.shape[2:]
-    if min(height, width) < _WINDOW:
+    if min(height, width) < SSIM_WINDOW_PX:
         raise InputError(
-            f"ssim: {width} x {height} pixels; a window of {_WINDOW} x {_WINDOW} must fit in.\n"
+            f"ssim: {width} x {height} pixels; a window of {SSIM_WINDOW_PX} x {SSIM_WINDOW_PX} has "
+            "to fit in.\n"
             "  Take psnr or mse for smaller pictures."
         )
     mean, other = _windowed(ours), _windowed(theirs)
@@ -88,11 +90,11 @@ def ssim(pictures: ArrayLike, truth: ArrayLike) -> Array:
 
 def _windowed(values: Array) -> Array:
     """Gaussian means of the windows that lie inside [b, c, H - 10, W - 10]."""
-    steps = np.arange(_WINDOW) - _WINDOW // 2
+    steps = np.arange(SSIM_WINDOW_PX) - SSIM_WINDOW_PX // 2
     weights = np.exp(-(steps**2) / (2 * _SIGMA**2))
     weights /= weights.sum()
     for axis in (2, 3):
-        values = sliding_window_view(values, _WINDOW, axis=axis) @ weights
+        values = sliding_window_view(values, SSIM_WINDOW_PX, axis=axis) @ weights
     return values
 
 

@@ -4,31 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from modelgraft.diffusion.conditions import SMALL_TASKS, TaskName
-from modelgraft.worlds.captions import (
-    PHOTO,
-    RENDITIONS,
-    Captions,
-    different_objects,
-    diptych,
-    name,
-    same_object,
-    same_scene,
-)
-from modelgraft.worlds.draws import pick, uniforms
+from modelgraft.worlds.captions import Captions, different_objects, diptych, name, same_object
+from modelgraft.worlds.draws import uniforms
 from modelgraft.worlds.rendering import Pixels, render
 from modelgraft.worlds.toys import Split, Stage, Subjects, draw_placings, draw_subjects
 
 _WORDS: Final = 16
 """Numbers for the words of one caption."""
-_RENDERED: Final[tuple[TaskName, ...]] = ("edges", "depth", "grey", "blur")
-"""What the words of `RENDITIONS` show, in their order."""
+Kind = Literal["single", "diptych"]
 
 
 @dataclass(frozen=True)
@@ -91,45 +78,6 @@ def diptychs(
         np.concatenate([one.mask for one in views], axis=2),
         captions,
     )
-
-
-def renditions(
-    items: Sequence[int] | np.ndarray, *, seed: int, split: Split = "train", stage: Stage = "full"
-) -> Shown:
-    """One scene side by side as a photo and as outlines, depth, greys or blurred, either first.
-
-    Large models have met such sheets and know that the places of both halves belong together; a
-    small one has to be shown. Half the captions do not tell the looks of the subject.
-    """
-    places = np.asarray(items)
-    subjects = draw_subjects(places, seed=seed, split=split, stage=stage)
-    placings = draw_placings(places, subjects, seed=seed, name=split, stage=stage)
-    seen = render(subjects, placings)
-    numbers = uniforms("renditions", seed, places, _WORDS + 3)
-    is_first, tells = numbers[:, 0] < 0.5, numbers[:, 1] < 0.5
-    kinds = pick(numbers[:, 2], len(RENDITIONS))
-    photos = torch.from_numpy(seen.image).permute(0, 3, 1, 2)
-    made = torch.empty_like(photos)
-    for kind, task in enumerate(_RENDERED):
-        chosen = np.flatnonzero(kinds == kind)
-        if len(chosen):
-            depth = torch.from_numpy(seen.depth[chosen])[:, None].expand(-1, 3, -1, -1)
-            made[chosen] = depth if task == "depth" else SMALL_TASKS[task].make(photos[chosen])
-    panels = (photos, made)
-    image = torch.cat([_rows(is_first, *panels), _rows(~is_first, *panels)], dim=3)
-    captions = []
-    for place in range(len(places)):
-        writer = Captions(subjects, placings, place, numbers[place, 3:])
-        said = writer.full() if tells[place] else writer.target()
-        halves = (PHOTO, RENDITIONS[kinds[place]])
-        captions.append(same_scene(said, *(halves if is_first[place] else halves[::-1])))
-    return Shown(
-        image.permute(0, 2, 3, 1).numpy(), np.concatenate([seen.mask, seen.mask], axis=2), captions
-    )
-
-
-def _rows(chosen: np.ndarray, first: Tensor, second: Tensor) -> Tensor:
-    return torch.where(torch.from_numpy(chosen)[:, None, None, None], first, second)
 
 
 def _shortened(writer: Captions, numbers: Iterable[float]) -> str:

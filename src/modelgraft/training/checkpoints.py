@@ -1,8 +1,9 @@
 """What a training run needs to go on: trained weights, optimiser state, step. No pickle.
 
 A checkpoint holds `model.safetensors` (the trainable parameters by name), `optim.safetensors`
-(`<parameter>.<state>`), `ema.safetensors` when there is an average, and `state.json`. No random
-state is kept, because each step seeds its own.
+(`<parameter>.<state>`, and `.<name>` for a number that the optimiser keeps of all parameters
+together), `ema.safetensors` when there is an average, and `state.json`. No random state is kept,
+because each step seeds its own.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from modelgraft.core.errors import InputError
 from modelgraft.core.files import read_json, write_json
 from modelgraft.nn.weights import plain_os_errors
 from modelgraft.training.ema import Ema
-from modelgraft.training.optim import trainable
+from modelgraft.training.optim import OF_ALL, trainable
 
 Snapshot = dict[str, dict[str, Tensor]]
 
@@ -28,9 +29,13 @@ def snapshot(model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None
     """Whole tensors on the CPU by file and name; every process calls it, as shards are gathered."""
     parameters = trainable(model)
     state = {
-        f"{name}.{key}": value
+        f"{name}.{key}": torch.as_tensor(value)
         for name, parameter in parameters.items()
         for key, value in optimizer.state.get(parameter, {}).items()
+    }
+    group = optimizer.param_groups[0]
+    state |= {
+        f".{key}": torch.tensor(group[key], dtype=torch.float64) for key in OF_ALL if key in group
     }
     files: dict[str, Mapping[str, Tensor]] = {"model": parameters, "optim": state}
     if ema is not None:
@@ -66,7 +71,7 @@ def load_snapshot(
             f"{folder}: this checkpoint holds other parameters than the model that goes on.\n"
             "  Start in another folder, or with the model and options of the checkpoint."
         )
-    states: dict[str, dict[str, Tensor]] = {name: {} for name in parameters}
+    states: dict[str, dict[str, Tensor]] = {name: {} for name in ("", *parameters)}
     for full_name, tensor in load_file(folder / "optim.safetensors").items():
         name, _, key = full_name.rpartition(".")
         states[name][key] = tensor
@@ -77,6 +82,8 @@ def load_snapshot(
                 key: _like(value, parameter) if value.dim() else value.to(parameter.device)
                 for key, value in states[name].items()
             }
+    for group in optimizer.param_groups:
+        group |= {key: type(group[key])(value.item()) for key, value in states[""].items()}
     if ema is not None:
         ema.load(load_file(folder / "ema.safetensors"))
     return int(step)

@@ -22,7 +22,7 @@ from modelgraft.core.seeds import rng_seed
 from modelgraft.training.checkpoints import load_snapshot, snapshot, write_snapshot
 from modelgraft.training.config import OptimConfig
 from modelgraft.training.ema import Ema
-from modelgraft.training.optim import adamw, trainable
+from modelgraft.training.optim import optimizer_of, trainable
 from modelgraft.training.processes import accelerator_of, same_text
 from modelgraft.training.schedules import learning_rate_factor
 
@@ -76,7 +76,7 @@ def fit(
     if not _is_sharded(trainable(model).values()):
         model.to(accelerator.device)
         _agree(model, accelerator)
-    optimizer = adamw(model, config)
+    optimizer = optimizer_of(model, config)
     start = _resume(run, model, optimizer, ema, accelerator)
     parts = _parts(model)
     bad: list[int] = []
@@ -86,6 +86,7 @@ def fit(
         factor = learning_rate_factor(index, steps, schedule=config.schedule, warmup=config.warmup)
         for group in optimizer.param_groups:
             group["lr"] = config.lr * factor
+        rate = config.lr * factor * optimizer.param_groups[0].get("d", 1.0)
         sums = _accumulate(step, batches(index), accelerator, run)
         norm = _reduce(parts, sums, accelerator, config.clip)
         is_finite = math.isfinite(sums.loss) and math.isfinite(norm)
@@ -96,7 +97,7 @@ def fit(
         optimizer.zero_grad(set_to_none=True)
         bad = [] if is_finite else [*bad, index]
         if accelerator.is_main_process:
-            _record(run, index, steps, sums, norm, config.lr * factor, time.perf_counter() - began)
+            _record(run, index, steps, sums, norm, rate, time.perf_counter() - began)
         if len(bad) == BAD_STEPS:
             raise _diverged(run, bad, sums.loss, norm)
         if is_finite and between is not None:

@@ -45,10 +45,9 @@ BACKGROUND_PHRASES: Final = (
     ("on sand", "on a beach"), ("on a checker floor", "on tiles"), ("at sunset", "in the evening"),
 )  # fmt: skip
 DISTRACTOR_PHRASES: Final = ((), ("with a cloud",), ("with a sun",), ("with a flag",))
-SAME, DIFFERENT, SAME_SCENE = (
+SAME, DIFFERENT = (
     "two side-by-side images of the same object:",
     "two side-by-side images of different objects:",
-    "two side-by-side images of the same scene:",
 )
 LEFT, RIGHT = "left:", "right:"
 DIPTYCH: Final = (
@@ -56,13 +55,6 @@ DIPTYCH: Final = (
     "on the left a photo of",
     "on the right replicate this",
     "exactly but as",
-)
-PHOTO: Final = "as a photo"
-RENDITIONS: Final = (
-    "as an outline drawing",
-    "as a depth map",
-    "in black and white",
-    "out of focus",
 )
 TOY: Final = "toy"
 WORDS: Final = ("a", "and", "with a", TOY)
@@ -80,7 +72,6 @@ def phrases() -> list[str]:
     )  # fmt: skip
     found = [*WORDS, *COLOURS, *SHAPES, *MARKS[1:], SAME, DIFFERENT, LEFT, RIGHT, *DIPTYCH]
     found += [phrase for group in groups for synonyms in group for phrase in synonyms]
-    found += [SAME_SCENE, PHOTO, *RENDITIONS]
     return list(dict.fromkeys(found))
 
 
@@ -135,6 +126,11 @@ class Captions:
         """All that can be said of the scene."""
         return ", ".join((self.brief(size=True), *self.clauses(size=False)))
 
+    def content(self, *, looks: bool = True) -> str:
+        """What is seen but not where or how it stands: `a red star toy, on grass, with a sun`."""
+        _, _, *behind = self.clauses(size=False)
+        return ", ".join((self.brief(colour=looks, mark=looks), *behind))
+
     def target(self) -> str:
         """The scene without the looks of its subject: `a star toy, close up, ..., on grass`."""
         return ", ".join((self.brief(colour=False, mark=False), *self.clauses()))
@@ -148,11 +144,6 @@ def same_object(brief: str, left: str, right: str) -> str:
 def different_objects(left: str, right: str) -> str:
     """A picture with two subjects side by side, each described."""
     return f"{DIFFERENT} {LEFT} {left}; {RIGHT} {right}"
-
-
-def same_scene(said: str, left: str, right: str) -> str:
-    """A picture with two renditions of one scene, such as `PHOTO` and one of `RENDITIONS`."""
-    return f"{SAME_SCENE} {said}; {LEFT} {left}; {RIGHT} {right}"
 
 
 def diptych(subject: str, target: str) -> str:

@@ -61,7 +61,7 @@ def test_a_pretrained_pipeline_is_saved_and_trained_further(tmp_path: Path) -> N
 
 def test_a_fill_model_is_made_of_a_base_and_goes_on_as_one(tmp_path: Path) -> None:
     optim = OptimConfig(lr=1e-3, batch=4, micro_batch=4, save_every=1)
-    options = {"stage": "easy", "diptychs": 0, "renditions": 0, "steps": 1, "optim": optim}
+    options = {"stage": "easy", "diptychs": 0, "steps": 1, "optim": optim}
     save_pipeline(build_pipeline(), tmp_path / "base")
     with opened(tmp_path / "first") as run:
         actions.pretrain(PretrainConfig(fill=True, start=tmp_path / "base", **options), run)
@@ -72,12 +72,6 @@ def test_a_fill_model_is_made_of_a_base_and_goes_on_as_one(tmp_path: Path) -> No
     assert (tmp_path / "second" / "artefacts" / "flux-fill" / "model_index.json").exists()
     with opened(tmp_path / "third") as run, pytest.raises(ConfigError, match="fills in"):
         actions.pretrain(PretrainConfig(start=folder, **options), run)
-
-
-def test_shares_of_more_than_a_whole_are_refused(tmp_path: Path) -> None:
-    config = PretrainConfig(diptychs=0.7, renditions=0.4, steps=1)
-    with opened(tmp_path / "run") as run, pytest.raises(ConfigError, match="at most 1"):
-        actions.pretrain(config, run)
 
 
 def test_judges_are_trained_each_by_itself_and_load_again(tmp_path: Path) -> None:

@@ -27,8 +27,9 @@ from random_flux import (
 )
 from torch import Tensor
 
-from modelgraft.core.errors import ConfigError, UnsupportedModel
+from modelgraft.core.errors import ConfigError, InputError, UnsupportedModel
 from modelgraft.methods.ominicontrol.adapter.control import Condition, OminiControl
+from modelgraft.methods.ominicontrol.method.branches import FluxInputs
 
 CLOSE = 1e-5
 PROMPTS = ["red circle", "blue star", "green ring"]
@@ -168,6 +169,96 @@ def test_the_same_prompt_again_is_not_written_again(independent):
             for inputs in (one, one, again, other, one):
                 stock(independent.transformer, inputs)
     assert found == {12: 5, 6: 2}
+
+
+# -- keys of one prompt for others -----------------------------------------------------------------
+
+
+@contextmanager
+def rows_written(control: OminiControl) -> Iterator[list[int]]:
+    """The prompts in every pass over a condition of 6 tokens inside the block."""
+    found: list[int] = []
+
+    def tell(norm: Any, args: Any, output: Tensor) -> None:
+        if output.shape[1] == 6:
+            found.append(len(output))
+
+    handle = control.transformer.norm_out.register_forward_hook(tell)
+    yield found
+    handle.remove()
+
+
+SMALL: dict[str, Any] = {"adapter": "subject", "size": (8, 12)}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("reuse", "rows"), [(True, [1]), (False, [3, 3, 3])])
+def test_keys_of_the_first_prompt_serve_the_others_only_where_that_is_asked_for(
+    independent, reuse, rows
+):
+    calls = [make_inputs(batch=3, seed=seed) for seed in (0, 10, 20)]
+    with independent.use(condition(**SMALL), executor="cached"):
+        own = [stock(independent.transformer, one) for one in calls]
+    with independent.use(condition(**SMALL), executor="cached", reuse=reuse):
+        with rows_written(independent) as written:
+            found = [stock(independent.transformer, one) for one in calls]
+    assert written == rows
+    apart = torch.stack(
+        [(one - other).abs().amax((1, 2)) for one, other in zip(own, found, strict=True)]
+    )
+    assert apart[0, 0] < CLOSE
+    others = apart.flatten()[1:]
+    assert (others > 1e-4).all() if reuse else (others < CLOSE).all()
+
+
+@torch.no_grad()
+def test_a_prompt_in_a_batch_reads_the_keys_that_it_reads_in_a_later_call(independent):
+    inputs, alone = make_inputs(batch=3), []
+    with independent.use(condition(**SMALL), reuse=True):
+        together = stock(independent.transformer, inputs)
+    with independent.use(condition(**SMALL), reuse=True):
+        for place in range(3):
+            row = slice(place, place + 1)
+            alone.append(stock(independent.transformer, FluxInputs(
+                hidden_states=inputs.hidden_states[row],
+                encoder_hidden_states=inputs.encoder_hidden_states[row],
+                pooled_projections=inputs.pooled_projections[row],
+                timestep=inputs.timestep[row], img_ids=inputs.img_ids, txt_ids=inputs.txt_ids,
+            )))  # fmt: skip
+    assert distance(together, torch.cat(alone)) < CLOSE
+
+
+def test_guidance_and_later_calls_read_what_the_first_prompt_wrote(independent):
+    with rows_written(independent) as written:
+        with independent.use(condition(**SMALL), reuse=True):
+            for prompt in PROMPTS:
+                independent.pipe(
+                    prompt=prompt, height=12, width=16, num_inference_steps=2,
+                    output_type="latent", **GUIDANCE,
+                )  # fmt: skip
+    assert written == [1]
+
+
+@torch.no_grad()
+def test_a_picture_for_each_prompt_is_computed_for_each_with_reuse_too(independent):
+    inputs = make_inputs(batch=2)
+    given = Condition(picture=picture(8, 12, seed=1, batch=2), adapter="subject")
+    found = {}
+    for reuse in (False, True):
+        with independent.use(given, reuse=reuse), rows_written(independent) as written:
+            found[reuse] = stock(independent.transformer, inputs)
+            stock(independent.transformer, make_inputs(batch=2, seed=9))
+            with pytest.raises(InputError, match="2 pictures for 3 prompts"):
+                stock(independent.transformer, make_inputs(batch=3))
+        assert written == [2] if reuse else written == [2, 2]
+    assert distance(found[False], found[True]) < CLOSE
+
+
+@pytest.mark.parametrize("executor", ["auto", "branch"])
+def test_reuse_where_nothing_is_cached_is_refused(control, executor):
+    with pytest.raises(ConfigError, match="reuse: conditions are computed at every step"):
+        with control.use(condition("edges"), executor=executor, reuse=True):
+            pass
 
 
 def test_a_gradient_that_the_cache_would_lose_is_refused(pipe):

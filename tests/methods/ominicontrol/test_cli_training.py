@@ -58,6 +58,8 @@ TRAIN = {
     "--data bent": "aspect",
     "--data rows.jsonl": "outside",
     "--data photos --task subject": "another view",
+    "--cache true": "name their --data",
+    "--optim.optimiser prodigy --optim.eps 0": "prodigy divides by it",
     "--model missing": "no pipeline of this name",
     "--start missing.safetensors": "no such file",
     "--start torn.safetensors": "not a whole safetensors file",

@@ -13,6 +13,7 @@ import torch
 from modelgraft.core.errors import InputError
 from modelgraft.diffusion.conditions import SMALL_TASKS, tasks_for
 from modelgraft.diffusion.pictures import resize, write_picture
+from modelgraft.methods.ominicontrol.config import Task
 from modelgraft.methods.ominicontrol.data.files import (
     FileSource,
     RecordSource,
@@ -54,9 +55,20 @@ def test_a_reference_shows_the_same_subject_in_another_setting() -> None:
     own, other = scenes.placings, scenes.reference_placings
     same = (own.background == other.background) & (own.position == other.position)
     assert same.mean() < 0.1
-    prompts = prompts_of(scenes, range(50), tells=False)
+    prompts = prompts_of(scenes, range(50), says="setting")
     assert not any("striped" in one for one in prompts)
-    assert any(" red " in one for one in prompts_of(scenes, range(50), tells=True))
+    assert any(" red " in one for one in prompts_of(scenes, range(50), says="all"))
+
+
+def test_captions_leave_to_the_conditions_what_those_tell() -> None:
+    def words(*tasks: Task) -> set[str]:
+        return {word for one in ToySource(tasks, seed=0).take(range(60), 0).prompts
+                for word in one.replace(",", "").split()}  # fmt: skip
+
+    placed, looks = {"upright", "tilted", "centre", "side"}, {"striped", "ringed"}
+    assert looks <= words("edges", "grey") and not placed & words("edges", "grey")
+    assert placed <= words("subject") and not looks & words("subject")
+    assert not (placed | looks) & words("depth", "subject")
 
 
 def test_identical_references_are_the_targets_themselves() -> None:

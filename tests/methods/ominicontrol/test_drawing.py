@@ -11,7 +11,9 @@ from embedded import open_random, opened
 from random_flux import fill
 from safetensors.torch import load_file, save_file
 
+from modelgraft.cli.parser import parse
 from modelgraft.core.errors import ConfigError, InputError
+from modelgraft.core.options import build, options
 from modelgraft.core.results import Result
 from modelgraft.core.settings import Settings
 from modelgraft.diffusion.conditions import tasks_for
@@ -22,6 +24,7 @@ from modelgraft.methods.ominicontrol.adapter.info import PUBLISHED, AdapterInfo
 from modelgraft.methods.ominicontrol.config import GenerateConfig, Task
 from modelgraft.methods.ominicontrol.data.files import FileSource, read_pairs
 from modelgraft.methods.ominicontrol.drawing import arms_of, known_tokens, settled
+from modelgraft.methods.ominicontrol.infer import Sampling, generate
 from modelgraft.methods.ominicontrol.opening import (
     condition_size,
     longest_px,
@@ -293,6 +296,36 @@ def test_prompts_are_drawn_in_batches_and_are_the_same_pictures(
     assert len(whole) == len(parts) == 5
     for one, other in zip(whole, parts, strict=True):
         assert (one - other).abs().max() <= 1.01 / 255
+
+
+def test_an_empty_prompt_is_drawn_and_none_is_not(tmp_path: Path, adapters: Any) -> None:
+    def told(*words: str) -> dict[str, Any]:
+        return vars(build(GenerateConfig, parse(words, options(GenerateConfig), "generate")))
+
+    _, (empty,) = draw(tmp_path / "a", **{**told("--prompt", ""), "steps": 2, "guidance": 1})
+    _, found = draw(tmp_path / "b", **{**told("--prompt=a star toy", "--prompt="), "steps": 2,
+                                       "guidance": 1})  # fmt: skip
+    assert len(found) == 2 and (found[0] - found[1]).abs().max() > 0.01
+    control, _ = open_random("", Settings())
+    sampling = Sampling(height=32, width=32, steps=2, guidance=1)
+    assert (generate(control, [""], [], sampling, seeds=[0])[0] - empty).abs().max() <= 1.01 / 255
+    with pytest.raises(ConfigError, match="prompt: say what to draw"):
+        draw(tmp_path / "c", **told())
+
+
+def test_reuse_draws_the_first_prompt_as_it_is_and_the_others_nearly(
+    tmp_path: Path, adapters: Any, photo: Path
+) -> None:
+    given = {"prompt": ("a star toy", "night sky"), "condition": (photo,), "steps": 2,
+             "adapter": (adapters("edges"),), "guidance": 1}  # fmt: skip
+    drawn = [draw(tmp_path / str(one), reuse=one, **given)[1] for one in (False, True)]
+    first, second = ((own - reused).abs().max() for own, reused in zip(*drawn, strict=True))
+    assert first <= 1.01 / 255 < second
+    with pytest.raises(ConfigError, match="reuse: executor branch"):
+        draw(tmp_path / "branch", reuse=True, executor="branch", **given)
+    joint = adapters("edges", mode="joint")
+    with pytest.raises(ConfigError, match="reuse: conditions are computed at every step"):
+        draw(tmp_path / "joint", reuse=True, **{**given, "adapter": (joint,)})
 
 
 @pytest.mark.parametrize(

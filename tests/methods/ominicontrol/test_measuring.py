@@ -16,14 +16,22 @@ from modelgraft.core.errors import ConfigError, Unavailable
 from modelgraft.core.provenance import versions
 from modelgraft.core.settings import Settings
 from modelgraft.diffusion.pictures import read_picture, write_picture
+from modelgraft.diffusion.vision import Encoder, load_encoder
+from modelgraft.evaluation.images import psnr, ssim
 from modelgraft.evaluation.intervals import bootstrap_mean
 from modelgraft.methods.ominicontrol import actions, measuring
 from modelgraft.methods.ominicontrol.adapter.info import AdapterInfo
 from modelgraft.methods.ominicontrol.config import EvaluateConfig, Task
 from modelgraft.methods.ominicontrol.data.files import FileSource, read_pairs
 from modelgraft.methods.ominicontrol.data.toys import ToySource
-from modelgraft.methods.ominicontrol.evaluate import likeness
-from modelgraft.methods.ominicontrol.measuring import measure_of, pose
+from modelgraft.methods.ominicontrol.evaluate import (
+    ROUNDED_DB,
+    alignment,
+    fidelity,
+    likeness,
+)
+from modelgraft.methods.ominicontrol.measuring import measure_of, measures_of, pose
+from small_clip import save_small_clip
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +124,37 @@ def test_likeness_is_the_cosine_of_each_output_with_its_own_reference() -> None:
     assert np.allclose(found, wanted, atol=1e-6)
 
 
+def test_fidelity_is_that_of_the_shared_measures_and_finite_for_equal_pictures() -> None:
+    draws = torch.Generator().manual_seed(0)
+    pictures, others = torch.rand(2, 3, 3, 16, 16, generator=draws)
+    found = fidelity(pictures, others)
+    assert np.array_equal(found["SSIM"], ssim(pictures.numpy(), others.numpy()))
+    assert np.array_equal(found["PSNR"], psnr(pictures.numpy(), others.numpy()))
+    rounded = (255 * pictures.double()).round() / 255
+    assert np.allclose(fidelity(rounded, pictures)["PSNR"], ROUNDED_DB, atol=1)
+    assert (fidelity(pictures, pictures)["PSNR"] == ROUNDED_DB).all()
+    assert list(fidelity(pictures[..., :8], others[..., :8])) == ["PSNR"]
+
+
+@pytest.mark.parametrize("has_texts", [True, False])
+def test_alignment_is_the_cosine_with_each_pictures_own_partner_and_prompt(has_texts: bool) -> None:
+    draws = torch.Generator().manual_seed(0)
+    pictures, others = torch.rand(2, 3, 3, 4, 4, generator=draws)
+    words = {name: torch.randn(48, generator=draws) for name in ("a", "b")}
+    encoder = Encoder(
+        lambda some: some.flatten(1),
+        (lambda texts: torch.stack([words[one] for one in texts])) if has_texts else None,
+    )
+    found = alignment(encoder, pictures, others, ["a", "b", "a"], of="target")
+    assert list(found) == ["target cosine"] + ["prompt cosine"] * has_texts
+    for place, word in enumerate("aba"):
+        one = pictures[place].flatten()
+        for name, other in (("target", others[place].flatten()), ("prompt", words[word])):
+            if f"{name} cosine" in found:
+                wanted = float(one @ other / (one.norm() * other.norm()))
+                assert abs(found[f"{name} cosine"][place] - wanted) < 1e-6
+
+
 # -- the action ------------------------------------------------------------------------------------
 
 Save = Callable[..., str]
@@ -195,6 +234,56 @@ def test_subjects_of_files_are_compared_with_their_reference(
     result, _ = evaluated(tmp_path / "run", adapter=saved(task="subject"), data=photos, size=32)
     (number,) = result.numbers
     assert number.name == "reference cosine" and number.n == 3 and number.baseline is not None
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_small_clip(tmp_path_factory.mktemp("clip")))
+
+
+def test_pictures_are_compared_with_their_originals_and_by_a_named_encoder(
+    tmp_path: Path, photos: Path, saved: Save, clip: str
+) -> None:
+    adapter = saved(task="grey", condition_px=32)
+    options: dict[str, Any] = {"adapter": adapter, "data": photos, "size": 32}
+    plain, _ = evaluated(tmp_path / "plain", **options)
+    assert [one.name for one in plain.numbers] == ["grey MSE", "PSNR", "SSIM"]
+    result, kept = evaluated(tmp_path / "run", encoder=clip, **options)
+    found = {one.name: one for one in result.numbers}
+    assert list(found)[3:] == ["target cosine", "prompt cosine"] and found["PSNR"].unit == "dB"
+    encoder, source = load_encoder(clip), read_pairs(photos, ("grey",))
+    targets = torch.stack([read_picture(one.target) for one in source])
+    assert encoder.texts is not None
+    wanted = torch.cosine_similarity(encoder.pictures(targets),
+                                     encoder.texts([one.prompt for one in source]))  # fmt: skip
+    posed = pose(FileSource(source, ("grey",), 32, 32, 4, is_training=False), range(3), 32)
+    perfect = {name: values for one in measures_of("grey", posed, encoder)
+               for name, values in one(targets).items()}  # fmt: skip
+    assert np.allclose(perfect["SSIM"], 1) and np.allclose(perfect["target cosine"], 1)
+    assert np.allclose(perfect["prompt cosine"], wanted.numpy(), atol=1e-6)
+    for name, number in found.items():
+        assert number.n == 3 and number.baseline is not None
+        for arm, mean in (("with", number.value), ("without", number.baseline)):
+            assert np.isclose(np.mean([row[arm][name] for row in kept["rows"]]), mean)
+    assert f"The encoder of the cosines is {clip}." in result.remarks
+
+
+def test_a_named_encoder_takes_the_place_of_the_usual_one_for_subjects(
+    tmp_path: Path, photos: Path, saved: Save, clip: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "vision_encoder", lambda: pytest.fail("loaded"))
+    (photos / "subject").mkdir()
+    for one in photos.glob("*.png"):
+        write_picture(photos / "subject" / one.name, read_picture(one).flip(-1))
+    adapter = saved(task="subject")
+    result, _ = evaluated(tmp_path / "run", adapter=adapter, data=photos, size=32, encoder=clip)
+    assert [one.name for one in result.numbers] == ["reference cosine", "prompt cosine"]
+    posed = pose(toys("subject"), range(2), 32)
+    encoder = load_encoder(clip)
+    toy = {name for one in measures_of("subject", posed, encoder)
+           for name in one(posed.shown.targets)}  # fmt: skip
+    assert {"identity cosine", "text", "reference cosine", "prompt cosine"} <= toy
+    assert not toy & {"SSIM", "PSNR", "target cosine"}
 
 
 @pytest.mark.parametrize("task", ["depth", "subject"])

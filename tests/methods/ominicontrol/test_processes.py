@@ -16,7 +16,13 @@ from torch import Tensor
 
 from modelgraft.core.errors import ConfigError
 from modelgraft.methods.ominicontrol.adapter.control import OminiControl
-from modelgraft.methods.ominicontrol.train import Feed, PromptCache, Tokeniser, numbers_of
+from modelgraft.methods.ominicontrol.train import (
+    Feed,
+    Fresh,
+    PromptCache,
+    Tokeniser,
+    numbers_of,
+)
 from modelgraft.training.config import OptimConfig
 
 
@@ -27,7 +33,7 @@ def test_processes_share_what_one_would_learn_from(pipe: Any, world: int) -> Non
 
     def rows(micro_batch: int, rank: int, world: int, step: int) -> list[tuple[Tensor, ...]]:
         how = replace(LEARNING, optim=OptimConfig(batch=7, micro_batch=micro_batch))
-        feed = Feed(Twelve(), tokenise, how, 3, rank=rank, world=world)
+        feed = Feed(Twelve(), Fresh(Twelve(), tokenise), how, 3, rank=rank, world=world)
         return [
             (batch.clean[place], batch.conditions["edges"][place], *batch.text.take(place),
              draws.timestep[place], draws.noise[place], draws.chances[place])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,13 @@ import torch
 from embedded import open_random, opened, random_judges
 from safetensors.torch import load_file, save_file
 
-from modelgraft.core.errors import ConfigError
+from modelgraft.core.errors import ConfigError, MissingExtra
 from modelgraft.core.results import Result
 from modelgraft.core.settings import Settings
 from modelgraft.diffusion.flow import FEW_TOKENS, TimestepLaw
 from modelgraft.diffusion.latents import encode
 from modelgraft.diffusion.lora_files import read_lora
-from modelgraft.diffusion.pictures import write_picture
+from modelgraft.diffusion.pictures import read_picture, write_picture
 from modelgraft.diffusion.prompts import encode_prompts
 from modelgraft.methods.ominicontrol import learning, measuring
 from modelgraft.methods.ominicontrol.adapter.control import OminiControl
@@ -165,6 +166,15 @@ def test_one_file_is_not_the_start_of_several_adapters(joint: Path) -> None:
         TrainConfig(start=joint, task=("edges", "grey"))
 
 
+def test_a_missing_optimiser_is_told_before_a_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "prodigyopt", None)
+    monkeypatch.setattr(learning, "open_control", pytest.fail)
+    with pytest.raises(MissingExtra, match=r"modelgraft\[optim\]"):
+        learnt(tmp_path / "run", optim=replace(TINY, optimiser="prodigy"))
+
+
 # -- blocks ----------------------------------------------------------------------------------------
 
 
@@ -185,6 +195,21 @@ def test_subjects_of_toys_are_measured_by_identity(tmp_path: Path) -> None:
     found = {one.name: one for one in learnt(tmp_path / "run", task=("subject",)).numbers}
     assert found["identity cosine"].n == 2 and found["identity cosine"].baseline is not None
     assert "identity at 1" not in found
+
+
+def test_what_is_drawn_at_each_measurement_can_be_looked_at(tmp_path: Path) -> None:
+    """One sheet a measurement, the last as after training; the result does not list them."""
+    result = learnt(tmp_path / "run", steps=4, probe_every=2, task=("edges", "grey"))
+    folder = tmp_path / "run" / "artefacts"
+    sheets = sorted(one.name for one in folder.glob("samples-*"))
+    assert sheets == ["samples-000002.png", "samples-000004.png"]
+    first, last, after, before = (
+        read_picture(folder / name) for name in (*sheets, "after.png", "before.png")
+    )
+    assert torch.equal(last, after) and not torch.equal(first, last)
+    rows = -(-after.shape[-2] // 100)  # two conditions, outputs and targets, 96 pixels each
+    assert rows == 4 and first.shape == last.shape == before.shape
+    assert not any("samples" in one.path for one in result.artefacts)
 
 
 @pytest.fixture

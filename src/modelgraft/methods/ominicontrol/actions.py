@@ -89,19 +89,8 @@ def cost(config: CostConfig, run: Run) -> Result:
 
 def pretrain(config: PretrainConfig, run: Run) -> Result:
     """Train TinyFlux, and save it in float16."""
-    if config.diptychs + config.renditions > 1:
-        raise ConfigError(
-            "renditions",
-            f"diptychs {config.diptychs:g} and renditions {config.renditions:g}: shares of one "
-            "whole.\n  Their sum is at most 1; what is left shows single scenes.",
-        )
     pipe = _base(config, run)
-    recipe = FluxRecipe(
-        steps=config.steps,
-        stage=config.stage,
-        diptychs=config.diptychs,
-        renditions=config.renditions,
-    )
+    recipe = FluxRecipe(steps=config.steps, stage=config.stage, diptychs=config.diptychs)
     ema = train_flux(pipe, recipe, config.optim, run)
     with ema.applied():
         save_pipeline(pipe, run.artefacts / ("flux-fill" if config.fill else "flux"))
@@ -113,7 +102,7 @@ def _base(config: PretrainConfig, run: Run) -> Any:
     torch.manual_seed(run.seed)
     if start is None:
         return build_pipeline()
-    found = load_flux(start, device=run.settings.device, dtype="float32").pipe
+    found: Any = load_flux(start, device=run.settings.device, dtype="float32").pipe
     if is_fill(found) and not config.fill:
         raise ConfigError(
             "start", f"start {start}: a model that fills in.\n  Say --fill, or take another start."

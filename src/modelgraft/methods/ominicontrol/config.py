@@ -67,6 +67,11 @@ class TrainConfig:
         2.0, "Memory for embedded prompts; what does not fit is embedded at each use.", min=0,
         advanced=True,
     )  # fmt: skip
+    cache: bool = opt(
+        False,
+        "Keep embedded prompts and encoded pictures of --data on the disk, in the run folder, so "
+        "that training needs no text encoder.",
+    )
     probe_every: int = opt(
         250, "Steps between measurements of how well 16 fixed samples obey; 0 is never.", min=0
     )
@@ -88,6 +93,8 @@ class TrainConfig:
             raise ConfigError("blocks", f"blocks {self.blocks}: a first block and a later end.")
         if self.start is not None and len(self.task) > 1:
             raise ConfigError("start", f"start {self.start}: one adapter, so name one task.")
+        if self.cache and self.data is None:
+            raise ConfigError("cache", "cache: it is for pictures of your own; name their --data.")
         if self.timesteps is not None and (len(self.timesteps) != 2 or self.timesteps[1] <= 0):
             raise ConfigError("timesteps", "timesteps: a mean and a deviation above 0.")
 
@@ -96,7 +103,9 @@ class TrainConfig:
 class GenerateConfig:
     """Pictures of a prompt that obey one or more conditions."""
 
-    prompt: tuple[str, ...] = opt((), "What to draw; a picture for each.")
+    prompt: tuple[str, ...] = opt(
+        (), "What to draw; a picture for each, and an empty one draws without a text.", blank=True
+    )
     condition: tuple[Path, ...] = opt((), "Pictures to obey, one for each adapter.")
     adapter: tuple[str, ...] = opt(
         (), "Adapter files, shipped ones such as tiny:edges, or owner/name:file of the hub."
@@ -137,6 +146,11 @@ class GenerateConfig:
     executor: Literal["auto", "branch", "cached"] = opt(
         "auto", "Cached runs a condition once; branch at every step, as joint adapters need."
     )
+    reuse: bool = opt(
+        False,
+        "Conditions are computed once for up to 8 prompts: less time and memory, but approximate.",
+        advanced=True,
+    )
     drop_empty: bool = opt(
         False, "Leave out tokens of edge conditions in which nothing is (our extension).",
         advanced=True,
@@ -154,6 +168,10 @@ class GenerateConfig:
             raise ConfigError("start", f"start {self.start} lies behind end {self.end}.")
         if self.integrate and self.mask is None:
             raise ConfigError("integrate", "integrate: give the mask that says what is known.")
+        if self.reuse and self.executor == "branch":
+            raise ConfigError(
+                "reuse", "reuse: executor branch computes conditions at every step; leave it out."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +197,11 @@ class EvaluateConfig:
     )
     executor: Literal["auto", "branch", "cached"] = opt(
         "auto", "Cached runs a condition once; branch at every step, as joint adapters need."
+    )
+    encoder: str | None = opt(
+        None,
+        "A CLIP or DINO model, a folder or owner/name on the hub, whose cosines with the original, "
+        "the subject and, by CLIP, the prompt are reported; none reports none.",
     )
 
 
@@ -244,18 +267,19 @@ class CostConfig:
 class PretrainConfig:
     """TinyFlux, the embedded image model, on the toy world."""
 
+    fill: bool = opt(
+        False, "Learn to fill in masked pictures, as FLUX.1-Fill does; begins with a trained model."
+    )
     stage: Literal["easy", "full"] = opt(
         "full", "Toys without marks, plain, striped, dotted or halved; or all there are."
     )
     diptychs: float = opt(
         0.4, "Share of the samples that show one toy, or two, in two scenes.", min=0, max=1
     )
-    renditions: float = opt(
-        0.2, "Share that shows one scene twice, as a photo and as outlines or the like.",
-        min=0, max=1,
-    )  # fmt: skip
     steps: int = opt(4000, "Optimiser steps.", min=1)
-    start: Path | None = opt(None, "Folder of a pipeline to go on from; none is random weights.")
+    start: Path | None = opt(
+        None, "Folder of a pipeline to go on from; none is random weights, or tiny:flux to fill."
+    )
     optim: OptimConfig = opt(
         OptimConfig(lr=1.5e-3, schedule="cosine", warmup=0.02, batch=32, micro_batch=32,
                     betas=(0.9, 0.99)),
@@ -288,9 +312,11 @@ PRESETS = {
             "rank": 4,
             "optim.batch": 8,
             "optim.micro_batch": 1,
-            "optim.lr": 1e-4,
-            "optim.weight_decay": 1e-3,
+            "optim.optimiser": "prodigy",
+            "optim.lr": 1.0,
+            "optim.weight_decay": 0.01,
             "optim.schedule": "constant",
+            "optim.warmup": 0.0,
             "optim.precision": "bf16",
             "steps": 50_000,
             "checkpointing": True,

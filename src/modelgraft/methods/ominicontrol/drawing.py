@@ -46,7 +46,7 @@ _SHOWN_PX = 96
 def draw(config: GenerateConfig, run: Run) -> Result:
     """A picture of every prompt under the conditions, and with `compare` the grid of strengths."""
     if not config.prompt:
-        raise ConfigError("prompt", "prompt: say what to draw; a blank ' ' is an empty text.")
+        raise ConfigError("prompt", "prompt: say what to draw; an empty text '' draws without one.")
     strengths = strengths_of(config)
     sizes = [picture_size(path) for path in config.condition]  # before a large model is loaded
     control, loaded = open_control(config.model, run.settings)
@@ -164,6 +164,7 @@ def sampling_of(control: OminiControl, config: GenerateConfig, height: int, widt
         image_guidance=image_guidance(config.image_guidance, control.infos.values()),
         executor=config.executor,
         scope=config.scope,
+        reuse=config.reuse,
     )
 
 

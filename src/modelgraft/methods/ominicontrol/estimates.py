@@ -116,8 +116,8 @@ def estimate_generate(config: GenerateConfig, settings: Settings) -> list[Number
         for size, info in zip(sizes, infos, strict=True)
     ]
     steps, passes = model.passes(infos, config.steps, config.guidance)
-    if tokens and image_guidance(config.image_guidance, infos) != 1:
-        passes *= 2
+    branches = 2 if tokens and image_guidance(config.image_guidance, infos) != 1 else 1
+    passes *= branches
     sets = set(arms_of(strengths, compare=config.compare).values())
     numbers = [Number("pictures", len(config.prompt) * len(sets))]
     for way in WAYS:
@@ -128,7 +128,7 @@ def estimate_generate(config: GenerateConfig, settings: Settings) -> list[Number
         )  # fmt: skip
         flop = passes * (alone + sum(one - alone for one in others))
         numbers.append(Number(f"operations of a picture, {way}", flop / 1e12, unit="TFLOP"))
-    rows = passes * min(len(config.prompt), BATCH)
+    rows = branches if config.reuse else passes * min(len(config.prompt), BATCH)
     cache = rows * sum(model.shape.key_values(one) for one in tokens)
     return [*numbers, Number("cache of the conditions", cache / 1e6, unit="MB"), model.weights()]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -13,11 +14,11 @@ from torch.nn.functional import max_pool2d
 from modelgraft.core.results import Number
 from modelgraft.diffusion.conditions import SMALL_TASKS, Estimator
 from modelgraft.diffusion.conditions import Task as Maker
-from modelgraft.diffusion.vision import Encode
-from modelgraft.evaluation.images import edge_f1, mse, ssim
+from modelgraft.diffusion.vision import Encode, Encoder
+from modelgraft.evaluation.images import SSIM_WINDOW_PX, edge_f1, mse, psnr, ssim
 from modelgraft.evaluation.intervals import Array, bootstrap_mean
 from modelgraft.methods.ominicontrol.config import Task
-from modelgraft.methods.ominicontrol.data.toys import Scenes, pictures_of
+from modelgraft.methods.ominicontrol.data.toys import Scenes, Told, pictures_of
 from modelgraft.tiny.flux import TOKEN_PX
 from modelgraft.tiny.oracles import Judges
 
@@ -26,6 +27,17 @@ IS_BETTER_LOW = (
     "depth MSE", "grey MSE", "blur MSE", "hidden MSE", "known MSE", "position leak",
     "reference SSIM",
 )  # fmt: skip
+_PLACE: Final = ("position", "size", "tilt")
+_TOLD: Final[dict[Told, tuple[str, ...]]] = {
+    "all": ("background", *_PLACE, "shape", "colour"),
+    "content": ("background", "shape", "colour"),
+    "setting": ("background", *_PLACE),
+    "background": ("background",),
+}
+"""The factors that captions tell and judges read; a subject's shape is in its name."""
+UNITS: Final = {"PSNR": "dB"}
+ROUNDED_DB: Final = 10 * math.log10(12 * 255**2)
+"""The PSNR of a picture whose only error is that its values are rounded to whole ones: 59 dB."""
 CANDIDATES = 32
 """Subjects of the same shape among which the right one has to be found."""
 
@@ -88,14 +100,46 @@ def _where(outputs: Tensor, targets: Tensor, mask: Tensor) -> Array:
     return found
 
 
+def fidelity(outputs: Tensor, targets: Tensor) -> dict[str, Array]:
+    """How near outputs [b, 3, H, W] come to the originals, pixel by pixel, by measure [b].
+
+    SSIM is the mean of the three channels, and left out where its window does not fit in; the paper
+    says of neither measure how it is taken. PSNR ends at `ROUNDED_DB`, since equal pictures have
+    none.
+    """
+    found = {"PSNR": np.minimum(psnr(outputs.numpy(), targets.numpy()), ROUNDED_DB)}
+    if min(outputs.shape[-2:]) >= SSIM_WINDOW_PX:
+        found["SSIM"] = ssim(outputs.numpy(), targets.numpy())
+    return found
+
+
 @torch.no_grad()
 def likeness(encode: Encode, outputs: Tensor, references: Tensor) -> dict[str, Array]:
     """The cosine of outputs and of the photographs of their subjects, as an encoder sees them [b].
 
     It counts the background too, so a copy of the photograph reaches 1.
     """
-    cosines = torch.cosine_similarity(encode(outputs), encode(references))
-    return {"reference cosine": cosines.cpu().numpy().astype(np.float64)}
+    return {"reference cosine": _cosines(encode(outputs), encode(references))}
+
+
+@torch.no_grad()
+def alignment(
+    encoder: Encoder, outputs: Tensor, others: Tensor, prompts: Sequence[str], *, of: str
+) -> dict[str, Array]:
+    """The cosines of outputs with other pictures and, by CLIP, with their prompts [b].
+
+    `of` says what the others are: the target or the reference. By CLIP they are known as CLIP-I and
+    CLIP-T, by DINO as DINO.
+    """
+    seen = encoder.pictures(outputs)
+    found = {f"{of} cosine": _cosines(seen, encoder.pictures(others))}
+    if encoder.texts is not None:
+        found["prompt cosine"] = _cosines(seen, encoder.texts(prompts))
+    return found
+
+
+def _cosines(ours: Tensor, theirs: Tensor) -> Array:
+    return torch.cosine_similarity(ours, theirs).cpu().numpy().astype(np.float64)
 
 
 # -- toy scenes ------------------------------------------------------------------------------------
@@ -108,20 +152,20 @@ def around_toys(scenes: Scenes) -> Tensor:
 
 
 @torch.no_grad()
-def text_accuracy(judges: Judges, outputs: Tensor, scenes: Scenes) -> dict[str, Array]:
-    """Which of the captions' factors outputs show, by factor [b] as 0 or 1.
+def text_accuracy(judges: Judges, outputs: Tensor, scenes: Scenes, says: Told) -> dict[str, Array]:
+    """Which factors of their scenes outputs show, by factor [b] as 0 or 1.
 
-    `text` is the mean over background, position, size and tilt, what a caption asks of the setting
-    whether or not it describes the subject.
+    `text` is the mean of those that the captions tell, `place` that of position, size and tilt,
+    which spatial conditions tell instead.
     """
     found = judges.attributes(outputs)
     right: dict[str, Array] = {}
-    for name in ("background", "position", "size", "tilt", "shape"):
+    for name in ("background", *_PLACE, "shape"):
         own = scenes.subjects if name == "shape" else scenes.placings
         right[name] = (found[name].argmax(1).numpy() == getattr(own, name)).astype(np.float64)
     right["colour"] = _has_colour(found["colours"], scenes)
-    setting = [right[name] for name in ("background", "position", "size", "tilt")]
-    right["text"] = np.mean(setting, axis=0)
+    right["text"] = np.mean([right[name] for name in _TOLD[says]], axis=0)
+    right["place"] = np.mean([right[name] for name in _PLACE], axis=0)
     return right
 
 
@@ -169,7 +213,7 @@ def numbers_beside(ours: Mapping[str, Array], baseline: Mapping[str, Array]) -> 
             continue
         found = bootstrap_mean(own)
         numbers.append(
-            Number(name, found.value, found.low, found.high, len(own),
+            Number(name, found.value, found.low, found.high, len(own), UNITS.get(name, ""),
                    baseline=float(np.nanmean(baseline[name])),
                    better="lower" if name in IS_BETTER_LOW else "higher")
         )  # fmt: skip

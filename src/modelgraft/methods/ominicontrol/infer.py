@@ -31,6 +31,9 @@ class Sampling:
     image_guidance: float = 1.0
     executor: Executor = "auto"
     scope: Scope = "main"
+    reuse: bool = False
+    """Whether conditions are computed once for all prompts, which is approximate; see
+    `OminiControl.use`."""
     text_length: int = 512
 
 
@@ -68,6 +71,7 @@ def generate(
         executor=sampling.executor,
         scope=sampling.scope,
         image_guidance=sampling.image_guidance if conditions else 1.0,
+        reuse=sampling.reuse,
     ):
         return draw_pictures(control, prompts, sampling, seeds=seeds)
 

@@ -9,16 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from modelgraft.core.errors import ConfigError, MissingExtra, Unavailable
+from modelgraft.core.lazy import need
 from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.diffusion.pictures import grid, write_picture
+from modelgraft.diffusion.prompts import too_long
 from modelgraft.evaluation.intervals import Array
 from modelgraft.methods.ominicontrol.adapter.control import Condition, OminiControl
 from modelgraft.methods.ominicontrol.adapter.info import trained_info
 from modelgraft.methods.ominicontrol.config import Task, TrainConfig
+from modelgraft.methods.ominicontrol.data.cache import open_cache
+from modelgraft.methods.ominicontrol.data.copies import count_copies
+from modelgraft.methods.ominicontrol.data.toys import ToySource
 from modelgraft.methods.ominicontrol.drawing import enlarged, steps_and_guidance
 from modelgraft.methods.ominicontrol.evaluate import numbers_beside
 from modelgraft.methods.ominicontrol.infer import Sampling, generate
@@ -38,7 +44,13 @@ from modelgraft.methods.ominicontrol.sources import (
     sizes_under,
     split,
 )
-from modelgraft.methods.ominicontrol.train import Learning, PromptCache
+from modelgraft.methods.ominicontrol.train import (
+    Batches,
+    Fresh,
+    Learning,
+    PromptCache,
+    Tokeniser,
+)
 from modelgraft.methods.ominicontrol.train import train as train_adapters
 from modelgraft.training.processes import accelerator_of
 
@@ -46,25 +58,37 @@ _OF_FILE = ("rank", "alpha", "modules")
 """Options that an adapter to go on from answers itself, whatever they are."""
 _PROBES = 16
 _PROBE_STEPS = 8
+_SHOWN = 8
+_LEAST_PX, _SAMPLE_PX = 96, 256
+"""Sides of cells in a sheet: at least, and at most where there will be many sheets."""
 _UNTOLD = ("identity at 1",)
 """What so few pictures cannot tell: it needs many subjects of one shape."""
 
 
 def learn(config: TrainConfig, run: Run) -> Result:
     """Train, save one file for each task, and say how held-out pictures obey before and after."""
-    device = str(accelerator_of(config.optim, run.settings).device)
-    control, loaded = open_control(config.model, replace(run.settings, device=device))
+    if config.optim.optimiser == "prodigy":
+        need("prodigyopt", extra="optim")  # rather than after all that comes before training
+    accelerator = accelerator_of(config.optim, run.settings)
+    settings = replace(run.settings, device=str(accelerator.device))
+    control, loaded = open_control(config.model, settings)
     run.log("loaded", model=loaded.name, revision=loaded.revision)
     remarks: list[str] = []
     sizes = _put_on(control, config, run, remarks)
     parts = split(open_source(config.data, config.task, sizes, run), _PROBES, seed=run.seed)
-    prompts = PromptCache(control.pipe, length=512, num_bytes=config.text_cache_gb * 1e9)
+    gigabytes = 0 if config.cache else config.text_cache_gb
+    prompts = PromptCache(control.pipe, length=512, num_bytes=gigabytes * 1e9)
     posed = pose(parts.probes, parts.numbers, sizes.output)
     probe = Probe(control, posed, sizes, config, run, prompts.awake)
     remarks += [parts.remark, *probe.remarks]
     remarks += note_odd(run, control.pipe, conditions=posed.shown.conditions)
+    remarks += _note_copies(parts.training, run)
     before = probe.measure("before")
-    _embed_first(control, parts.training, prompts, run)
+    tokenise = Tokeniser(control, prompts)
+    made_by = f"{loaded.name} {loaded.revision} {control.transformer.dtype}"
+    batches = _batches(
+        parts.training, tokenise, prompts, run, accelerator if config.cache else None, made_by
+    )
     if config.checkpointing:
         control.transformer.enable_gradient_checkpointing()
     learning = Learning(
@@ -74,7 +98,7 @@ def learn(config: TrainConfig, run: Run) -> Result:
         drop_text=config.drop_text,
         drop_condition=config.drop_condition,
     )
-    train_adapters(control, parts.training, learning, run, prompts=prompts, between=probe.between)
+    train_adapters(control, parts.training, learning, run, batches=batches, between=probe.between)
     if prompts.cut:
         run.log("prompts cut off", num=len(prompts.cut), first=min(prompts.cut))
         remarks.append(f"{len(prompts.cut)} prompts are longer than the text encoder takes.")
@@ -165,14 +189,43 @@ def _check_blocks(control: OminiControl, task: Task) -> None:
         )
 
 
-def _embed_first(control: OminiControl, source: AnySource, prompts: PromptCache, run: Run) -> None:
-    """Embed all prompts if they fit into the cache, and free the GPU of the text encoders."""
+# -- data ------------------------------------------------------------------------------------------
+
+
+def _note_copies(source: AnySource, run: Run) -> list[str]:
+    """Log if references of a person's own pairs are their targets; the remark for the result."""
+    if isinstance(source, ToySource) or "subject" not in source.tasks:
+        return []
+    found = count_copies(source, seed=run.seed)
+    if found.remark:
+        run.log("references that are their targets", **vars(found), remark=found.remark)
+    return [found.remark]
+
+
+def _batches(
+    source: AnySource,
+    tokenise: Tokeniser,
+    prompts: PromptCache,
+    run: Run,
+    sharing: Accelerator | None,
+    made_by: str,
+) -> Batches:
+    """What is learnt from, as tokens; on the disk if there is an accelerator to share that work.
+
+    Text encoders leave the GPU when all embedded prompts are on the disk, or fit into memory.
+    """
     texts = prompts_in(source)
-    if texts is None or not prompts.keep_all(["", *texts]):
-        return
-    if control.transformer.device.type != "cpu":
+    if isinstance(source, ToySource) or texts is None:
+        return Fresh(source, tokenise)
+    batches: Batches = Fresh(source, tokenise)
+    if sharing is not None:
+        batches = open_cache(source, texts, tokenise, run, sharing, made_by=made_by)
+        prompts.cut |= set(too_long(tokenise.control.pipe, texts))
+    is_kept = sharing is not None or prompts.keep_all(["", *texts])
+    if is_kept and tokenise.device.type != "cpu":
         prompts.rest()
         run.log("text encoders rest on the CPU", prompts=len(set(texts)))
+    return batches
 
 
 # -- probes ----------------------------------------------------------------------------------------
@@ -209,24 +262,31 @@ class Probe:
             return None
 
     def between(self, step: int) -> None:
-        """Measure after every `probe_every` steps."""
+        """After every `probe_every` steps measure, and keep what was drawn beside the result."""
         every = self._config.probe_every
         if every and (step + 1) % every == 0:
+            outputs = self.draw()
+            # Not among the run's artefacts, of which its page holds every one.
+            path = self._run.artefacts / f"samples-{step + 1:06d}.png"
+            write_picture(path, self._sheet(outputs, _SAMPLE_PX))
             means = {
                 name: float(np.nanmean(one))
-                for name, one in self.measure("").items()
+                for name, one in self._measured(outputs).items()
                 if not np.isnan(one).all()
             }
             self._run.metric(step, **means)
 
     def measure(self, name: str) -> dict[str, Array]:
-        """Every measure of every task [pictures]; with a `name` the pictures are kept."""
-        found: dict[str, Array] = {}
+        """Every measure of every task [pictures] before or after training; pictures are kept."""
         outputs = self.draw()
+        path = self._run.add("grid", f"{name}.png", f"Conditions, outputs {name} training, targets")
+        write_picture(path, self._sheet(outputs, outputs.shape[-1]))
+        return self._measured(outputs)
+
+    def _measured(self, outputs: Tensor) -> dict[str, Array]:
+        found: dict[str, Array] = {}
         for one in self._measures:
             found |= one(outputs)
-        if name:
-            self._keep(outputs, name)
         return {name: values for name, values in found.items() if name not in _UNTOLD}
 
     def draw(self) -> Tensor:
@@ -240,13 +300,14 @@ class Probe:
                 self._control, shown.prompts, conditions, self._sampling, seeds=range(len(shown))
             )
 
-    def _keep(self, outputs: Tensor, name: str) -> None:
+    def _sheet(self, outputs: Tensor, most_px: int) -> Tensor:
+        """Rows of conditions, outputs and targets, in cells of at most so many pixels."""
         shown = self._posed.shown
-        side = max(96, outputs.shape[-1])
-        rows = [*(shown.conditions[task] for task in self._config.task), outputs, shown.targets]
-        cells = [enlarged(one, (side, side)) for row in rows for one in row[:8]]
-        path = self._run.add("grid", f"{name}.png", f"Conditions, outputs {name} training, targets")
-        write_picture(path, grid(cells, min(8, len(shown))))
+        side = max(_LEAST_PX, min(outputs.shape[-1], most_px))
+        conditions = {task: shown.conditions[task] for task in self._config.task}
+        rows = {**conditions, "output": outputs, "target": shown.targets}
+        cells = [enlarged(one, (side, side)) for row in rows.values() for one in row[:_SHOWN]]
+        return grid(cells, min(_SHOWN, len(shown)), row_labels=list(rows))
 
 
 def _numbers(

@@ -17,17 +17,19 @@ from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.diffusion.conditions import depth_anything, rectangles, tasks_for
 from modelgraft.diffusion.pictures import grid, write_picture
-from modelgraft.diffusion.vision import vision_encoder
+from modelgraft.diffusion.vision import Encoder, load_encoder, vision_encoder
 from modelgraft.evaluation.intervals import Array
 from modelgraft.methods.ominicontrol.adapter.control import Condition, OminiControl
 from modelgraft.methods.ominicontrol.config import TASKS as KNOWN
 from modelgraft.methods.ominicontrol.config import EvaluateConfig, Task
 from modelgraft.methods.ominicontrol.data.files import FileSource
 from modelgraft.methods.ominicontrol.data.shown import Shown
-from modelgraft.methods.ominicontrol.data.toys import Scenes, ToySource, draw_scenes
+from modelgraft.methods.ominicontrol.data.toys import Scenes, ToySource, draw_scenes, told
 from modelgraft.methods.ominicontrol.drawing import enlarged, steps_and_guidance
 from modelgraft.methods.ominicontrol.evaluate import (
+    alignment,
     around_toys,
+    fidelity,
     identity,
     likeness,
     numbers_beside,
@@ -110,6 +112,30 @@ def measure_of(task: Task, posed: Posed) -> Measure:
     )
 
 
+def measures_of(task: Task, posed: Posed, encoder: Encoder | None = None) -> list[Measure]:
+    """All that outputs are measured by: how well they obey, how they look, what they show.
+
+    An original counts where the condition lies over the output; of a subject, the reference does.
+    The `encoder` takes the place of the usual vision model. Raises what `measure_of` raises.
+    """
+    is_subject = task == "subject"
+    given = posed.asked[task] if is_subject else posed.shown.targets
+    measures: list[Measure] = []
+    if encoder is None or not is_subject or posed.scenes is not None:
+        measures.append(measure_of(task, posed))
+    if not is_subject:
+        measures.append(partial(fidelity, targets=given))
+    if posed.scenes is not None:
+        measures.append(
+            partial(text_accuracy, load_judges(), scenes=posed.scenes, says=told((task,)))
+        )
+    if encoder is not None:
+        of = "reference" if is_subject else "target"
+        prompts = posed.shown.prompts
+        measures.append(partial(alignment, encoder, others=given, prompts=prompts, of=of))
+    return measures
+
+
 # -- the action ------------------------------------------------------------------------------------
 
 
@@ -126,9 +152,11 @@ def measure(config: EvaluateConfig, run: Run) -> Result:
     sizes = sizes_under(control.pipe, config.size, info)
     source, numbers = _held_out(config, open_source(config.data, (task,), sizes, run))
     posed = pose(source, numbers, sizes.output)
-    measures = [measure_of(task, posed)]
-    if posed.scenes is not None:
-        measures.append(partial(text_accuracy, load_judges(), scenes=posed.scenes))
+    encoder = None
+    if config.encoder is not None:
+        encoder = load_encoder(config.encoder)
+        remarks.append(f"The encoder of the cosines is {config.encoder}.")
+    measures = measures_of(task, posed, encoder)
     shown = posed.shown
     remarks += note_odd(run, control.pipe, prompts=shown.prompts, conditions=shown.conditions,
                         strengths=[config.strength])  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from accelerate.utils import DistributedType
@@ -117,12 +117,20 @@ class Learning:
     drop_condition: float = 0.1
 
 
-@dataclass
+class Embedded(Protocol):
+    """Where the embeddings of texts come from."""
+
+    def take(self, texts: Sequence[str]) -> Prompts:
+        """Embeddings of the texts, a row each."""
+        ...
+
+
+@dataclass(frozen=True)
 class Tokeniser:
     """Shown pictures as the batch that a transformer learns from, on its device."""
 
     control: OminiControl
-    prompts: PromptCache
+    prompts: Embedded
 
     def __call__(self, shown: Shown) -> Batch:
         """Targets and conditions through the codec, prompts through the text encoders."""
@@ -130,18 +138,18 @@ class Tokeniser:
         side = token_px(pipe)
         height, width = (one // side for one in shown.targets.shape[-2:])
         return Batch(
-            clean=self._encoded(shown.targets),
-            ids=grid_ids(height, width).to(self._device),
-            text=self._embedded(shown.prompts),
-            conditions={name: self._encoded(one) for name, one in shown.conditions.items()},
+            clean=self.encoded(shown.targets),
+            ids=grid_ids(height, width).to(self.device),
+            text=self.embedded(shown.prompts),
+            conditions={name: self.encoded(one) for name, one in shown.conditions.items()},
         )
 
     def dropped(self, shown: Shown, learning: Learning) -> Dropped:
         """The empty prompt and black pictures."""
         return Dropped(
-            text=self._embedded([""]),
+            text=self.embedded([""]),
             conditions={
-                name: self._encoded(torch.zeros_like(pictures[:1]))
+                name: self.encoded(torch.zeros_like(pictures[:1]))
                 for name, pictures in shown.conditions.items()
             },
             text_share=learning.drop_text,
@@ -149,14 +157,42 @@ class Tokeniser:
         )
 
     @property
-    def _device(self) -> torch.device:
+    def device(self) -> torch.device:
+        """Where the transformer is."""
         return self.control.transformer.device
 
-    def _encoded(self, pictures: Tensor) -> Tensor:
-        return encode(self.control.pipe, pictures).to(self._device)
+    def encoded(self, pictures: Tensor) -> Tensor:
+        """Tokens [b, n, c] of pictures [b, 3, H, W]."""
+        return encode(self.control.pipe, pictures).to(self.device)
 
-    def _embedded(self, texts: Sequence[str]) -> Prompts:
-        return Prompts(*(one.to(self._device) for one in self.prompts.take(texts)))
+    def embedded(self, texts: Sequence[str]) -> Prompts:
+        """Embeddings of texts."""
+        return Prompts(*(one.to(self.device) for one in self.prompts.take(texts)))
+
+
+class Batches(Protocol):
+    """A source as a transformer takes it."""
+
+    @property
+    def tokenise(self) -> Tokeniser:
+        """What texts and pictures go through."""
+        ...
+
+    def take(self, numbers: Sequence[int], use: int) -> Batch:
+        """The pictures with these numbers; what is random in conditions changes with `use`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """Batches that are worked out at each use."""
+
+    source: Source
+    tokenise: Tokeniser
+
+    def take(self, numbers: Sequence[int], use: int) -> Batch:
+        """The pictures with these numbers."""
+        return self.tokenise(self.source.take(numbers, use))
 
 
 def places_of(control: OminiControl, shown: Shown) -> dict[str, Tensor]:
@@ -197,7 +233,7 @@ class Feed:
     """
 
     source: Source
-    tokenise: Tokeniser
+    batches: Batches
     learning: Learning
     seed: int
     rank: int = 0
@@ -212,7 +248,7 @@ class Feed:
         found = []
         for start in range(0, len(own), optim.micro_batch):
             places = own[start : start + optim.micro_batch]
-            batch = self.tokenise(self.source.take([numbers[one] for one in places], use))
+            batch = self.batches.take([numbers[one] for one in places], use)
             drawn = draw(optim.batch, batch, self.learning.law, seed=rng_seed("draws", use))
             found.append((batch, drawn.take(places)))
         return found
@@ -236,13 +272,14 @@ def train(
     *,
     model: Velocity | None = None,
     trainable: nn.Module | None = None,
-    prompts: PromptCache | None = None,
+    batches: Batches | None = None,
     between: Callable[[int], None] | None = None,
 ) -> None:
     """Train what is trainable of `trainable`, by default the transformer, on the source's pictures.
 
     By default those are adapters named as the source's tasks, and `model` runs each condition as a
-    branch with its own. Text and conditions are dropped as `learning` says. `between(step)` is
+    branch with its own. Text and conditions are dropped as `learning` says. `batches` are those
+    of the source, by default through the pipeline's codec and text encoders. `between(step)` is
     called after every step. Several processes share the pictures of a step and learn what one
     would; `ConfigError` when there are more processes than pictures.
     """
@@ -255,11 +292,13 @@ def train(
             "allow.\n  Start it without FSDP; each process then holds the whole model.",
         )
     _bring_to(accelerator.device, control.pipe)
-    tokenise = Tokeniser(control, prompts or PromptCache(control.pipe, length=512, num_bytes=2e9))
+    if batches is None:
+        prompts = PromptCache(control.pipe, length=512, num_bytes=2e9)
+        batches = Fresh(source, Tokeniser(control, prompts))
     first = source.take([0], 0)
-    feed = Feed(source, tokenise, learning, run.seed, rank=accelerator.process_index,
+    feed = Feed(source, batches, learning, run.seed, rank=accelerator.process_index,
                 world=accelerator.num_processes)  # fmt: skip
-    dropped = tokenise.dropped(first, learning)
+    dropped = batches.tokenise.dropped(first, learning)
     velocity = model or branch_model(control, places_of(control, first))
     guided = is_distilled(control.pipe)
 

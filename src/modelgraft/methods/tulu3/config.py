@@ -385,7 +385,7 @@ class PretrainOptim(OptimConfig):
     )
     weight_decay: float = opt(0.1, "Decay of the matrices; vectors do not decay.", min=0)
     betas: tuple[float, ...] = opt(
-        (0.9, 0.95), "AdamW's two decay rates of its averages.", min=0, max=1, advanced=True
+        (0.9, 0.95), "The optimiser's two decay rates of its averages.", min=0, max=1, advanced=True
     )
 
 

@@ -1,4 +1,4 @@
-"""Training of TinyFlux on the toy world: single scenes first, then sheets of two beside them."""
+"""Training of TinyFlux on the toy world: single scenes first, then diptychs beside them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from modelgraft.diffusion.flow import FEW_TOKENS, noisy, velocity
 from modelgraft.diffusion.latents import decode, encode, grid_ids, pack
 from modelgraft.tiny.flux import TOKEN_PX
 from modelgraft.tiny.masks import inpainting_masks
-from modelgraft.tiny.scenes import Shown, diptychs, renditions, singles
+from modelgraft.tiny.scenes import Shown, diptychs, singles
 from modelgraft.training.config import OptimConfig
 from modelgraft.training.ema import Ema
 from modelgraft.training.fit import Loss, fit
@@ -52,10 +52,11 @@ class FluxRecipe:
     stage: Stage = "full"
     diptychs: float = 0.0
     """Share of the samples that are diptychs."""
-    renditions: float = 0.0
-    """Share of the samples that show one scene twice, as a photo and as something else."""
     drop_text: float = 0.1
     """Share of the captions that are left out, for guidance."""
+    uniform_times: float = 0.3
+    """Share of the times that is uniform; the law for few tokens alone hardly sees small ones, and
+    what it leaves of the noise there shows as speckles."""
     object_weight: float = 6.0
     """How much more an error counts in tokens that show a toy."""
 
@@ -168,9 +169,9 @@ def train_flux(pipe: Any, recipe: FluxRecipe, optim: OptimConfig, run: Run) -> E
     """
     parts = trained_parts(pipe).train().requires_grad_(True)
     ema = Ema(parts, EMA_DECAY)
-    banks = [Bank(pipe, draw, recipe, run.seed) for draw in (singles, diptychs, renditions)]
-    pairs, sheets = (round(share * optim.batch) for share in (recipe.diptychs, recipe.renditions))
-    shares = (optim.batch - pairs - sheets, pairs, sheets)
+    banks = [Bank(pipe, draw, recipe, run.seed) for draw in (singles, diptychs)]
+    pairs = round(recipe.diptychs * optim.batch)
+    shares = (optim.batch - pairs, pairs)
     empty = word_ids(pipe, [""])
     probe = Probe(pipe, recipe.stage, run.seed)
 
@@ -189,7 +190,8 @@ def train_flux(pipe: Any, recipe: FluxRecipe, optim: OptimConfig, run: Run) -> E
 
     def step(samples: Samples) -> Loss:
         number = len(samples.clean)
-        timestep = FEW_TOKENS.draw(number)
+        is_uniform = torch.rand(number) < recipe.uniform_times
+        timestep = torch.where(is_uniform, torch.rand(number), FEW_TOKENS.draw(number))
         noise = torch.randn_like(samples.clean)
         is_dropped = torch.rand(number) < recipe.drop_text
         words = torch.where(is_dropped[:, None], empty, samples.words)

@@ -186,6 +186,8 @@ class CachedForward:
     """Of the processors in place."""
     scope: Scope = "main"
     blocks: range | None = None
+    reuse: bool = False
+    """Whether keys under the first prompts serve all batches of that size (approximate)."""
     _written: OrderedDict[bytes, list[Written]] = field(default_factory=OrderedDict)
 
     def velocity(self, inputs: FluxInputs, strengths: Sequence[float]) -> Tensor:
@@ -218,9 +220,11 @@ class CachedForward:
 
     @torch.no_grad()
     def _keys(self, inputs: FluxInputs) -> list[Written]:
-        """Keys and values of every condition under this pooled prompt."""
+        """Keys and values of every condition under this pooled prompt, or under the first one."""
         pooled = inputs.pooled_projections
         name = pooled.cpu().contiguous().view(torch.uint8).numpy().tobytes()
+        if self.reuse:
+            name = b"%d" % len(pooled)
         if name not in self._written:
             self._written[name] = [self._write(one, inputs) for one in self.conditions]
             while len(self._written) > _KEPT_PROMPTS:
@@ -229,23 +233,28 @@ class CachedForward:
         return self._written[name]
 
     def _write(self, condition: ConditionTokens, inputs: FluxInputs) -> Written:
-        """One pass over the condition alone; its output is not used."""
+        """One pass over the condition alone; its output is not used.
+
+        With `reuse` a condition with one picture passes under the first prompt alone.
+        """
         tokens, ids = placed(condition, inputs)
-        empty = inputs.encoder_hidden_states[:, :0]
+        rows = len(condition.tokens) if self.reuse else len(tokens)
+        guidance = inputs.guidance
         written: Written = []
         self.phase.writes, self.phase.text_length = written, 0
         try:
             with only_adapter(self.transformer, condition.adapter):
                 self.forward(
-                    hidden_states=tokens,
-                    encoder_hidden_states=empty,
-                    pooled_projections=inputs.pooled_projections,
-                    timestep=torch.zeros_like(inputs.timestep),
+                    hidden_states=tokens[:rows],
+                    encoder_hidden_states=inputs.encoder_hidden_states[:rows, :0],
+                    pooled_projections=inputs.pooled_projections[:rows],
+                    timestep=torch.zeros_like(inputs.timestep[:rows]),
                     img_ids=ids,
                     txt_ids=inputs.txt_ids.reshape(-1, inputs.txt_ids.shape[-1])[:0],
-                    guidance=None if inputs.guidance is None else torch.ones_like(inputs.guidance),
+                    guidance=None if guidance is None else torch.ones_like(guidance[:rows]),
                     return_dict=False,
                 )
         finally:
             self.phase.writes = None
-        return written
+        shape = (len(tokens), -1, -1, -1)
+        return [Heads(None, one.key.expand(shape), one.value.expand(shape)) for one in written]

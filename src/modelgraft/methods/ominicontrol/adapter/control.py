@@ -280,6 +280,7 @@ class OminiControl:
         scope: Scope = "main",
         blocks: range | None = None,
         image_guidance: float = 1.0,
+        reuse: bool = False,
     ) -> Generator[None]:
         """The pipeline's own call obeys `conditions` inside the block, and is as before after it.
 
@@ -287,14 +288,26 @@ class OminiControl:
         condition at every step, which joint adapters need; `auto` takes the first where all
         adapters allow. With `image_guidance` w the velocity is v(black) + w (v(condition) -
         v(black)), black being what a dropped condition was in training. `blocks` None are those in
-        which the adapters were seen in training. The pipeline's call raises `InputError` for an
+        which the adapters were seen in training.
+
+        The pooled prompt enters every block, so each prompt has keys of its own. With `reuse` those
+        made under the first prompt serve the others of its batch, the negative ones, and later
+        calls with as many prompts: less time and memory, but approximate for all prompts but that
+        one. Pictures given one each are computed under their own prompts of the first call.
+        Raises `ConfigError` where nothing is cached. The pipeline's call raises `InputError` for an
         output of another size than an aligned condition's, unless the condition has places of its
         own.
         """
         if blocks is None:
             blocks = self.blocks_of(one.adapter for one in conditions)
         chosen = self._executor(conditions, executor)
-        work = _Work(self, conditions, chosen, scope, blocks, image_guidance)
+        if reuse and chosen == "branch":
+            raise ConfigError(
+                "reuse",
+                "reuse: conditions are computed at every step here, so there are no keys to use "
+                "again.\n  Leave it out; it needs independent adapters, and not executor='branch'.",
+            )
+        work = _Work(self, conditions, chosen, scope, blocks, image_guidance, reuse=reuse)
         # Offloading replaces `forward` by its own, which calls the old one.
         place = "_old_forward" if hasattr(self.transformer, "_hf_hook") else "forward"
         before = getattr(self.transformer, place)
@@ -348,10 +361,12 @@ class _Work:
         scope: Scope,
         blocks: range | None,
         image_guidance: float,
+        *,
+        reuse: bool,
     ) -> None:
         self._control, self._conditions = control, conditions
         self._executor, self._scope, self._blocks = executor, scope, blocks
-        self._image_guidance = image_guidance
+        self._image_guidance, self._reuse = image_guidance, reuse
         self._branches: list[Callable[[FluxInputs, Sequence[float]], Tensor]] = []
         self._known: _Known | None = None
 
@@ -370,7 +385,13 @@ class _Work:
         phase = stack.enter_context(conditioned_processors(self._control.transformer))
         self._branches = [
             CachedForward(
-                self._control.transformer, stock, found, phase, self._scope, self._blocks
+                self._control.transformer,
+                stock,
+                found,
+                phase,
+                self._scope,
+                self._blocks,
+                self._reuse,
             ).velocity
             for found in tokens
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from modelgraft.diffusion.pictures import fit_to, picture_size, read_picture
 from modelgraft.methods.ominicontrol.config import Task
 from modelgraft.methods.ominicontrol.data.shown import Shown
 from modelgraft.methods.ominicontrol.pairs.reading import Counts, both_directions, read_records
-from modelgraft.methods.ominicontrol.pairs.records import PairRecord
+from modelgraft.methods.ominicontrol.pairs.records import EmbeddedPicture, PairRecord
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -117,6 +117,11 @@ def _checked(pair: Pair) -> Pair:
     return pair
 
 
+def _stamp(file: Path) -> str:
+    state = file.stat()
+    return f"{state.st_size} {state.st_mtime_ns}"
+
+
 def read_subjects(path: Path, counts: Counts, reject: Reject | None = None) -> list[PairRecord]:
     """The judged pairs at `path` that are good enough; raises `InputError` when none is.
 
@@ -149,6 +154,21 @@ class FileSource:
         """How many pairs there are."""
         return len(self.pairs)
 
+    @property
+    def varying(self) -> tuple[Task, ...]:
+        """Tasks whose conditions change from use to use, as they are drawn."""
+        return tuple(
+            task
+            for task in self.tasks
+            if TASKS[task].is_drawn and not all(task in one.conditions for one in self.pairs)
+        )
+
+    def stamps(self) -> Iterator[str]:
+        """What tells each pair from any other, and its files from later ones of their names."""
+        for one in self.pairs:
+            files = (one.target, *one.conditions.values())
+            yield f"{one!r} {[_stamp(file) for file in files]}"
+
     def take(self, numbers: Sequence[int], use: int) -> Shown:
         """The pairs with these numbers; sides are filled and what sticks out is cut off."""
         pairs = [self.pairs[number] for number in numbers]
@@ -180,11 +200,24 @@ class RecordSource:
     size_px: int
     condition_px: int
     multiple: int
+    tasks: tuple[Task, ...] = ("subject",)
 
     @property
     def total(self) -> int:
         """How many directed pairs there are."""
         return 2 * len(self.records)
+
+    @property
+    def varying(self) -> tuple[Task, ...]:
+        """None: a reference is the same at every use."""
+        return ()
+
+    def stamps(self) -> Iterator[str]:
+        """What tells each record from any other, and its file from a later one of its name."""
+        for one in self.records:
+            inside = isinstance(one.source, EmbeddedPicture)
+            file = one.source.file if inside else one.source
+            yield f"{one!r} {_stamp(file) if isinstance(file, Path) else ''}"
 
     def take(self, numbers: Sequence[int], use: int) -> Shown:
         """The directed pairs with these numbers: a record's two lie side by side."""

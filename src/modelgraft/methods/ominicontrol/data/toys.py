@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -30,6 +31,16 @@ from modelgraft.worlds.toys import (
 SIZE_PX = 32
 _WORDS = 16
 Reference = Literal["other", "identical", "augmented"]
+Told = Literal["all", "content", "setting", "background"]
+"""What captions say: everything; what is seen, not where or how; all but a subject's looks; neither
+of both."""
+
+
+def told(tasks: Sequence[Task]) -> Told:
+    """What captions say beside these conditions: what the conditions do not."""
+    if set(tasks) <= {"subject"}:
+        return "setting" if tasks else "all"
+    return "background" if "subject" in tasks else "content"
 
 
 @dataclass(frozen=True)
@@ -72,14 +83,20 @@ def draw_scenes(
     )
 
 
-def prompts_of(scenes: Scenes, numbers: Sequence[int] | np.ndarray, *, tells: bool) -> list[str]:
-    """Captions of the targets; of the subject itself only the shape's name unless it `tells`."""
+def prompts_of(scenes: Scenes, numbers: Sequence[int] | np.ndarray, *, says: Told) -> list[str]:
+    """Captions of the targets."""
     words = uniforms("prompts", 0, np.asarray(numbers), _WORDS)
     writers = [
         Captions(scenes.subjects, scenes.placings, place, words[place])
         for place in range(len(words))
     ]
-    return [one.full() if tells else one.target() for one in writers]
+    write: dict[Told, Callable[[Captions], str]] = {
+        "all": Captions.full,
+        "content": Captions.content,
+        "setting": Captions.target,
+        "background": partial(Captions.content, looks=False),
+    }
+    return [write[says](one) for one in writers]
 
 
 def conditions_of(
@@ -113,8 +130,6 @@ class ToySource:
     tasks: tuple[Task, ...]
     seed: int
     condition_px: int = SIZE_PX
-    tells: bool | None = None
-    """Whether captions describe the subject; None is: unless it is a condition."""
     reference: Reference = "other"
     """What stands for a subject: another view, the target itself, or the target disturbed."""
     split: Split = "train"
@@ -126,7 +141,6 @@ class ToySource:
     def take(self, numbers: Sequence[int], use: int) -> Shown:
         """The scenes with these numbers."""
         scenes = draw_scenes(numbers, seed=self.seed, split=self.split, stage=self.stage)
-        tells = "subject" not in self.tasks if self.tells is None else self.tells
         conditions = conditions_of(
             scenes,
             self.tasks,
@@ -139,7 +153,7 @@ class ToySource:
             conditions["subject"] = _of_target(scenes.targets, self.reference, numbers)
         return Shown(
             targets=scenes.targets,
-            prompts=prompts_of(scenes, numbers, tells=tells),
+            prompts=prompts_of(scenes, numbers, says=told(self.tasks)),
             conditions=conditions,
         )
 

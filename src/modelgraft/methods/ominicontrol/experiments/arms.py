@@ -42,6 +42,7 @@ from modelgraft.methods.ominicontrol.data.toys import (
     conditions_of,
     draw_scenes,
     prompts_of,
+    told,
 )
 from modelgraft.methods.ominicontrol.method.attention import Mode
 from modelgraft.methods.ominicontrol.method.branches import (
@@ -115,8 +116,8 @@ class Bench:
         return Findings(tuple(numbers), verdict, seeds=self.seeds, subject=self.subject)
 
     def prompts(self, tasks: Sequence[Task]) -> list[str]:
-        """Captions of the scenes; they do not describe a subject that is a condition."""
-        return prompts_of(self.scenes, self.numbers, tells="subject" not in tasks)
+        """Captions of the scenes; they leave to the conditions what those tell."""
+        return prompts_of(self.scenes, self.numbers, says=told(tasks))
 
     def conditions(self, tasks: Sequence[Task], px: int = SIZE_PX) -> dict[str, Tensor]:
         """Conditions of the scenes [n, 3, px, px] by task."""

@@ -32,10 +32,10 @@ def _run(run: Run, quick: bool) -> Findings:
     bench = open_bench(run, quick)
     prompts = bench.prompts(())
     drawn = _pictures(bench, prompts, sampling_of(bench))
-    asked = text_accuracy(bench.judges, drawn, bench.scenes)
+    asked = text_accuracy(bench.judges, drawn, bench.scenes, "all")
     # Captions of other scenes: how often a factor is met by chance.
-    others = text_accuracy(bench.judges, drawn.roll(1, 0), bench.scenes)
-    most = text_accuracy(bench.judges, bench.scenes.targets, bench.scenes)
+    others = text_accuracy(bench.judges, drawn.roll(1, 0), bench.scenes, "all")
+    most = text_accuracy(bench.judges, bench.scenes.targets, bench.scenes, "all")
     numbers = []
     for name in _FACTORS:
         numbers.append(_share(name, asked[name], 100 * float(others[name].mean())))

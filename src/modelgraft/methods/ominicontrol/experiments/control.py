@@ -77,7 +77,7 @@ def _run(run: Run, quick: bool) -> Findings:
     )
     lower = loss_gain("edges full r1 over added features", ours, theirs)
     verdict += [one.low is not None and one.low > 0 for one in lower[1:]]
-    numbers += [*lower, *ceilings(ceiling_rows(bench, ("edges",)), ("text", "colour", "shape"))]
+    numbers += [*lower, *ceilings(ceiling_rows(bench, ("edges",)), ("text", "place"))]
     return bench.findings(numbers, holds=all(verdict))
 
 

@@ -57,7 +57,7 @@ def _run(run: Run, quick: bool) -> Findings:
 def _from_base(bench: Bench, scope: Scope) -> float:
     """The largest difference of a pixel to the base model's pictures, the condition at 0."""
     folder = trained(bench, EDGES, bench.seeds[0])
-    none = pictures(bench, None, [])
+    none = pictures(bench, None, [], Drawing(prompts=EDGES.tasks))
     off = pictures(bench, EDGES, [folder], Drawing(strengths=(0.0,), scope=scope))
     return float((off - none).abs().max())
 

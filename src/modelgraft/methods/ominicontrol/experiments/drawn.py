@@ -24,7 +24,7 @@ from modelgraft.methods.ominicontrol.baselines import (
     copied_network,
 )
 from modelgraft.methods.ominicontrol.config import Task
-from modelgraft.methods.ominicontrol.data.toys import SIZE_PX
+from modelgraft.methods.ominicontrol.data.toys import SIZE_PX, told
 from modelgraft.methods.ominicontrol.evaluate import (
     around_toys,
     identity,
@@ -55,7 +55,7 @@ class Drawing:
     steps: int = SMALL_STEPS
     guidance: float = SMALL_GUIDANCE
     prompts: tuple[Task, ...] | None = None
-    """Tasks by which prompts tell what a subject looks like or do not; None is the arm's own."""
+    """Tasks that prompts leave their part to; None is the arm's own."""
 
 
 def sampling_of(bench: Bench, drawing: Drawing | None = None) -> Sampling:
@@ -122,7 +122,7 @@ def measure(bench: Bench, outputs: Tensor, tasks: Sequence[Task]) -> dict[str, A
         )
     if "subject" in tasks:
         found |= identity(bench.judges, outputs, bench.scenes)
-    return found | text_accuracy(bench.judges, outputs, bench.scenes)
+    return found | text_accuracy(bench.judges, outputs, bench.scenes, told(tasks))
 
 
 def kept_rows(

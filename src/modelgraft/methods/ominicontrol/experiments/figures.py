@@ -105,8 +105,8 @@ def _mean(values: Array) -> Interval:
 
 
 def texts(name: str, rows: Rows, baseline: Rows) -> list[Number]:
-    """What outputs show of their captions."""
-    return [figure(name, rows, measure, baseline) for measure in ("text", "colour", "shape")]
+    """What outputs show of their captions, and where they show it."""
+    return [figure(name, rows, measure, baseline) for measure in ("text", "place")]
 
 
 def ceilings(rows: Rows, measures: Sequence[str]) -> list[Number]:
