@@ -320,7 +320,7 @@ def test_reuse_draws_the_first_prompt_as_it_is_and_the_others_nearly(
              "adapter": (adapters("edges"),), "guidance": 1}  # fmt: skip
     drawn = [draw(tmp_path / str(one), reuse=one, **given)[1] for one in (False, True)]
     first, second = ((own - reused).abs().max() for own, reused in zip(*drawn, strict=True))
-    assert first <= 1.01 / 255 < second
+    assert first <= 1.01 / 255 and 0 < second
     with pytest.raises(ConfigError, match="reuse: executor branch"):
         draw(tmp_path / "branch", reuse=True, executor="branch", **given)
     joint = adapters("edges", mode="joint")
