@@ -32,7 +32,7 @@ class Shown:
 def singles(
     items: Sequence[int] | np.ndarray, *, seed: int, split: Split = "train", stage: Stage = "full"
 ) -> Shown:
-    """Single scenes; most captions say all, some leave clauses out."""
+    """Single scenes; half the captions say all, others leave clauses out, or where a toy stands."""
     places = np.asarray(items)
     subjects = draw_subjects(places, seed=seed, split=split, stage=stage)
     placings = draw_placings(places, subjects, seed=seed, name=split, stage=stage)
@@ -42,7 +42,11 @@ def singles(
     for place in range(len(places)):
         writer = Captions(subjects, placings, place, numbers[place, :_WORDS])
         kept = numbers[place, _WORDS:]
-        captions.append(writer.full() if kept[0] < 0.75 else _shortened(writer, kept[1:]))
+        captions.append(
+            writer.full() if kept[0] < 0.5
+            else writer.content() if kept[0] < 0.75
+            else _shortened(writer, kept[1:])
+        )  # fmt: skip
     return Shown(seen.image, seen.mask, captions)
 
 
