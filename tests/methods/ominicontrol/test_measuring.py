@@ -23,14 +23,16 @@ from modelgraft.methods.ominicontrol import actions, measuring
 from modelgraft.methods.ominicontrol.adapter.info import AdapterInfo
 from modelgraft.methods.ominicontrol.config import EvaluateConfig, Task
 from modelgraft.methods.ominicontrol.data.files import FileSource, read_pairs
-from modelgraft.methods.ominicontrol.data.toys import ToySource
+from modelgraft.methods.ominicontrol.data.toys import ToySource, draw_scenes
 from modelgraft.methods.ominicontrol.evaluate import (
     ROUNDED_DB,
     alignment,
     fidelity,
+    identity,
     likeness,
 )
 from modelgraft.methods.ominicontrol.measuring import measure_of, measures_of, pose
+from modelgraft.tiny.oracles import load_judges
 from small_clip import save_small_clip
 
 
@@ -318,3 +320,10 @@ def test_what_is_odd_reaches_the_result(tmp_path: Path, photos: Path, saved: Sav
     told = " ".join(result.remarks)
     for fact in ("1 of 3 prompts are longer", "1 conditions are all black", "strength 50 is far"):
         assert fact in told
+
+
+def test_the_own_subject_has_to_be_nearer_than_31_others_of_its_shape() -> None:
+    judges, scenes = load_judges(), draw_scenes(range(12), seed=3, split="held-out")
+    true = identity(judges, scenes.targets, scenes)["identity at 1"]
+    other = identity(judges, scenes.targets.roll(1, 0), scenes)["identity at 1"]
+    assert true.mean() > 0.8 and other.mean() < 0.2

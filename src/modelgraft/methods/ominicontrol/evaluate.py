@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -12,13 +13,19 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from modelgraft.core.results import Number
+from modelgraft.core.seeds import rng_seed
 from modelgraft.diffusion.conditions import SMALL_TASKS, Estimator
 from modelgraft.diffusion.conditions import Task as Maker
 from modelgraft.diffusion.vision import Encode, Encoder
 from modelgraft.evaluation.images import SSIM_WINDOW_PX, edge_f1, mse, psnr, ssim
 from modelgraft.evaluation.intervals import Array, bootstrap_mean
 from modelgraft.methods.ominicontrol.config import Task
-from modelgraft.methods.ominicontrol.data.toys import Scenes, Told, pictures_of
+from modelgraft.methods.ominicontrol.data.toys import (
+    Scenes,
+    Told,
+    draw_scenes,
+    pictures_of,
+)
 from modelgraft.tiny.flux import TOKEN_PX
 from modelgraft.tiny.oracles import Judges
 
@@ -40,6 +47,8 @@ ROUNDED_DB: Final = 10 * math.log10(12 * 255**2)
 """The PSNR of a picture whose only error is that its values are rounded to whole ones: 59 dB."""
 CANDIDATES = 32
 """Subjects of the same shape among which the right one has to be found."""
+_POOL = 500
+"""Subjects that they are taken from; enough for each shape."""
 
 
 def obedience(
@@ -185,7 +194,7 @@ def identity(judges: Judges, outputs: Tensor, scenes: Scenes) -> dict[str, Array
     own = judges.subjects(outputs)
     right = judges.subjects(pictures_of(scenes.reference))
     found: dict[str, Array] = {"identity cosine": (own * right).sum(1).numpy().astype(np.float64)}
-    found["identity at 1"] = nearest_is_own(own, right, scenes.subjects.shape)
+    found["identity at 1"] = nearest_is_own(own, right, *_others(judges, scenes.subjects.shape))
     asked, kept = scenes.placings.position, scenes.reference_placings.position
     seen = judges.attributes(outputs)["position"].argmax(1).numpy()
     found["position leak"] = np.where(asked == kept, np.nan, (seen == kept).astype(np.float64))
@@ -193,15 +202,28 @@ def identity(judges: Judges, outputs: Tensor, scenes: Scenes) -> dict[str, Array
     return found
 
 
-def nearest_is_own(outputs: Tensor, references: Tensor, shapes: np.ndarray) -> Array:
-    """Whether the nearest reference of the same shape is an output's own [b], at most 32 apart."""
-    scores = outputs @ references.T
-    found = np.empty(len(outputs))
-    for place in range(len(outputs)):
-        alike = np.flatnonzero(shapes == shapes[place])
-        others = alike[alike != place][: CANDIDATES - 1]
-        found[place] = float((scores[place, others] < scores[place, place]).all())
-    return found
+def nearest_is_own(outputs: Tensor, references: Tensor, others: Tensor, rows: Tensor) -> Array:
+    """Whether outputs [b, d] are nearer to their own reference [b, d] than to others [b].
+
+    Of `others` [m, d] those with the numbers `rows` [b, n] count.
+    """
+    own = (outputs * references).sum(1, keepdim=True)
+    scores = (outputs @ others.T).gather(1, rows)
+    return (scores < own).all(1).numpy().astype(np.float64)
+
+
+def _others(judges: Judges, shapes: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Views of other held-out subjects [m, 64], and the first ones of each shape [b, 31]."""
+    views, pool = _pool(judges)
+    alike = {shape: np.flatnonzero(pool == shape)[: CANDIDATES - 1] for shape in np.unique(shapes)}
+    return views, torch.from_numpy(np.stack([alike[shape] for shape in shapes]))
+
+
+@functools.lru_cache(maxsize=1)
+def _pool(judges: Judges) -> tuple[Tensor, np.ndarray]:
+    """Views of held-out subjects [m, 64], and their shapes [m]."""
+    scenes = draw_scenes(np.arange(_POOL), seed=rng_seed("candidates"), split="held-out")
+    return judges.subjects(pictures_of(scenes.reference)), scenes.subjects.shape
 
 
 def numbers_beside(ours: Mapping[str, Array], baseline: Mapping[str, Array]) -> list[Number]:
