@@ -1,9 +1,12 @@
 """What OminiControl is called and can do; data only."""
 
+from pathlib import Path
+
 from modelgraft.core.card import Action, Card
 from modelgraft.evaluation.plan import ReproduceConfig
 from modelgraft.methods.ominicontrol.config import (
     PRESETS,
+    SMALL_TRAINING,
     ConditionsConfig,
     CostConfig,
     EvaluateConfig,
@@ -14,6 +17,7 @@ from modelgraft.methods.ominicontrol.config import (
     TrainConfig,
 )
 
+_PICTURES = Path(__file__).parent / "pictures"
 _ACTIONS = "modelgraft.methods.ominicontrol.actions"
 _ESTIMATES = "modelgraft.methods.ominicontrol.estimates"
 
@@ -48,10 +52,47 @@ CARD = Card(
             ReproduceConfig,
         ),
     ),
-    # Photographs as conditions, an adapter trained from nothing, and what conditions cost.
+    # Photographs as conditions; outlines at four strengths beside none; a subject in another scene;
+    # two conditions at once; an adapter trained from nothing; and what conditions cost.
     demo=(
         ("conditions", {"size": 384}),
-        ("train", {"task": ("grey",), "steps": 100, "probe_every": 50, "optim.lr": 3e-3}),
+        (
+            "generate",
+            {
+                "prompt": (
+                    "a cyan and red dotted star toy, on sand",
+                    "a yellow plain star toy, at night",
+                ),
+                "condition": (_PICTURES / "star.png",),
+                "adapter": ("tiny:edges",),
+                "compare": True,
+            },
+        ),
+        (
+            "generate",
+            {
+                "prompt": (
+                    "a ring toy, close up, upright, on the left side, on a blue background",
+                    "a ring toy, close up, upright, at the top right, on grass",
+                ),
+                "condition": (_PICTURES / "ring.png",),
+                "adapter": ("tiny:subject",),
+                "compare": True,
+            },
+        ),
+        (
+            "generate",
+            {
+                "prompt": ("a ring toy, on grass", "a ring toy, on a blue background"),
+                "condition": (_PICTURES / "ring.png", _PICTURES / "ring.png"),
+                "adapter": ("tiny:edges", "tiny:subject"),
+                "compare": True,
+            },
+        ),
+        (
+            "train",
+            {"task": ("grey",), **SMALL_TRAINING, "steps": 100, "probe_every": 50},
+        ),
         ("cost", {}),
     ),
 )

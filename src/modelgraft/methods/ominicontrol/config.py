@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from modelgraft.core.errors import ConfigError
 from modelgraft.core.options import opt
@@ -298,9 +298,17 @@ class JudgesConfig:
     )
 
 
+SMALL_TRAINING: dict[str, Any] = {
+    "steps": 400,
+    "probe_every": 100,
+    "optim.lr": 5e-3,
+    "optim.batch": 16,
+    "optim.micro_batch": 16,
+}
+"""Options that suit the embedded model."""
 PRESETS = {
     "tiny": {
-        "train": {"steps": 300, "probe_every": 100, "optim.lr": 3e-3},
+        "train": SMALL_TRAINING,
         "evaluate": {"samples": 16},
         "pairs": {"toys": 1, "seeds": 1},
     },

@@ -63,8 +63,8 @@ from modelgraft.training.config import OptimConfig
 Kind = Literal["tokens", "masked", "filling", "addition", "controlnet"]
 SEEDS = (0, 1, 2)
 NUM_SCENES = 100
-STEPS = 1000
-OPTIM = OptimConfig(lr=2e-3, schedule="cosine", warmup=0.05, batch=32, micro_batch=32, clip=0.5,
+STEPS = 400
+OPTIM = OptimConfig(lr=5e-3, schedule="cosine", warmup=0.05, batch=16, micro_batch=16, clip=0.5,
                     save_every=100)  # fmt: skip
 
 

@@ -41,12 +41,14 @@ MEASURES: dict[Task, str] = {
     "blur": "blur MSE",
     "fill": "hidden MSE",
 }
-SMALL = {task: Arm(name=f"{task} full r1", tasks=(task,), rank=1) for task in MEASURES}
+# A smaller adapter learns at a higher rate.
+_LR = 8e-3
+SMALL = {task: Arm(name=f"{task} full r1", tasks=(task,), rank=1, lr=_LR) for task in MEASURES}
 SIZES = (
-    Arm(name="edges norm_qk r2", tasks=("edges",), modules="norm_qk", rank=2),
+    Arm(name="edges norm_qk r2", tasks=("edges",), modules="norm_qk", rank=2, lr=_LR),
     EDGES,
 )
-ADDITION = Arm(name="edges addition", tasks=("edges",), kind="addition", rank=1)
+ADDITION = Arm(name="edges addition", tasks=("edges",), kind="addition", rank=1, lr=_LR)
 # A network of its own learns best at another rate than an adapter.
 CONTROLNETS = tuple(
     Arm(name=f"edges controlnet at {lr:g}", tasks=("edges",), kind="controlnet", lr=lr)
