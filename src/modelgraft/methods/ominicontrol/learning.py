@@ -22,7 +22,6 @@ from modelgraft.evaluation.intervals import Array
 from modelgraft.methods.ominicontrol.adapter.control import Condition, OminiControl
 from modelgraft.methods.ominicontrol.adapter.info import trained_info
 from modelgraft.methods.ominicontrol.config import Task, TrainConfig
-from modelgraft.methods.ominicontrol.data.cache import open_cache
 from modelgraft.methods.ominicontrol.data.copies import count_copies
 from modelgraft.methods.ominicontrol.data.toys import ToySource
 from modelgraft.methods.ominicontrol.drawing import enlarged, steps_and_guidance
@@ -44,6 +43,7 @@ from modelgraft.methods.ominicontrol.sources import (
     sizes_under,
     split,
 )
+from modelgraft.methods.ominicontrol.stored import open_cache
 from modelgraft.methods.ominicontrol.train import (
     Batches,
     Fresh,

@@ -25,7 +25,6 @@ from modelgraft.diffusion.pictures import write_picture
 from modelgraft.diffusion.prompts import Prompts
 from modelgraft.methods.ominicontrol import learning
 from modelgraft.methods.ominicontrol.config import Task, TrainConfig
-from modelgraft.methods.ominicontrol.data.cache import ROWS, Cache, Rows, open_cache
 from modelgraft.methods.ominicontrol.data.files import (
     FileSource,
     RecordSource,
@@ -34,6 +33,7 @@ from modelgraft.methods.ominicontrol.data.files import (
 )
 from modelgraft.methods.ominicontrol.pairs.reading import Counts
 from modelgraft.methods.ominicontrol.sources import prompts_in
+from modelgraft.methods.ominicontrol.stored import ROWS, Cache, Rows, open_cache
 from modelgraft.methods.ominicontrol.train import Fresh, PromptCache, Tokeniser
 from modelgraft.training.config import OptimConfig
 
