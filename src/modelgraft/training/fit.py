@@ -28,6 +28,8 @@ from modelgraft.training.schedules import learning_rate_factor
 
 Batch = TypeVar("Batch")
 BAD_STEPS = 3
+_BUCKET = 2**24
+"""Numbers in one sum over processes, so that a large model needs little room for it."""
 
 
 @dataclass(frozen=True)
@@ -171,10 +173,7 @@ def _reduce(
     if _is_sharded(parameters):
         scale *= accelerator.num_processes  # FSDP has averaged over the processes
     elif accelerator.num_processes > 1:
-        for parameter in parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            dist.all_reduce(parameter.grad)
+        _sum_over_processes(parameters)
     norms = []
     for part in parts:
         given = [one.grad for one in part if one.grad is not None]
@@ -185,6 +184,31 @@ def _reduce(
             torch.nn.utils.clip_grads_with_norm_(part, clip, norm)
         norms.append(float(norm.full_tensor() if isinstance(norm, DTensor) else norm))
     return math.hypot(*norms)
+
+
+def _sum_over_processes(parameters: Iterable[nn.Parameter]) -> None:
+    """Sum the gradients over the processes, many a call: a call costs more than small ones do."""
+    buckets: dict[torch.dtype, list[Tensor]] = {}
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        bucket = buckets.setdefault(parameter.dtype, [])
+        bucket.append(parameter.grad)
+        if sum(one.numel() for one in bucket) > _BUCKET:
+            _sum_together(bucket)
+            bucket.clear()
+    for bucket in buckets.values():
+        _sum_together(bucket)
+
+
+def _sum_together(gradients: Sequence[Tensor]) -> None:
+    if not gradients:
+        return
+    flat = torch.cat([one.flatten() for one in gradients])
+    dist.all_reduce(flat)
+    sizes = [one.numel() for one in gradients]
+    for one, summed in zip(gradients, flat.split(sizes), strict=True):
+        one.copy_(summed.view_as(one))
 
 
 def _record(

@@ -22,6 +22,7 @@ from modelgraft.tiny.scenes import Shown, diptychs, singles
 from modelgraft.training.config import OptimConfig
 from modelgraft.training.ema import Ema
 from modelgraft.training.fit import Loss, fit
+from modelgraft.training.processes import accelerator_of
 from modelgraft.worlds.captions import Captions
 from modelgraft.worlds.palettes import COLOURS
 from modelgraft.worlds.rendering import render
@@ -165,19 +166,21 @@ def train_flux(pipe: Any, recipe: FluxRecipe, optim: OptimConfig, run: Run) -> E
     """Train the pipeline's parts on the toy world; what comes back are the averaged weights.
 
     An inpainting pipeline learns on random masks. Every 500 steps the run's metrics get what
-    `Probe` measures.
+    `Probe` measures. Processes share each batch.
     """
+    accelerator = accelerator_of(optim, run.settings)
+    rank, world = accelerator.process_index, accelerator.num_processes
     parts = trained_parts(pipe).train().requires_grad_(True)
     ema = Ema(parts, EMA_DECAY)
     banks = [Bank(pipe, draw, recipe, run.seed) for draw in (singles, diptychs)]
     pairs = round(recipe.diptychs * optim.batch)
-    shares = (optim.batch - pairs, pairs)
+    shares = ((optim.batch - pairs) // world, pairs // world)
     empty = word_ids(pipe, [""])
     probe = Probe(pipe, recipe.stage, run.seed)
 
     def batches(step: int) -> Sequence[Samples]:
         return [
-            bank.take(step * share, share)
+            bank.take((step * world + rank) * share, share)
             for bank, share in zip(banks, shares, strict=True)
             if share
         ]
@@ -203,12 +206,13 @@ def train_flux(pipe: Any, recipe: FluxRecipe, optim: OptimConfig, run: Run) -> E
         return Loss(own.sum(), number)
 
     def between(step: int) -> None:
-        if (step + 1) % 500:
+        if (step + 1) % 500 or not accelerator.is_main_process:
             return
         with ema.applied():
             run.metric(step, **probe.measure())
 
-    fit(step, batches, parts, run, optim, steps=recipe.steps, ema=ema, between=between)
+    fit(step, batches, parts, run, optim, steps=recipe.steps, accelerator=accelerator, ema=ema,
+        between=between)  # fmt: skip
     return ema
 
 
