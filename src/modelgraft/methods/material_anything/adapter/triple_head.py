@@ -32,9 +32,7 @@ class TripleHeadUNet(ModelMixin, ConfigMixin):
     config_name = "config.json"
 
     @register_to_config
-    def __init__(
-        self, unet: dict[str, Any], heads: int = 3, shared: int = 9, own: int = 0
-    ) -> None:
+    def __init__(self, unet: dict[str, Any], heads: int = 3, shared: int = 9, own: int = 0) -> None:
         super().__init__()
         stock = UNet2DConditionModel.from_config(unet)
         _require_levels(stock)

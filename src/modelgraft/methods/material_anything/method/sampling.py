@@ -135,6 +135,4 @@ def _held_noise(hold: Hold, place: int, generator: torch.Generator | None) -> Te
 
 
 def _like(tensor: Tensor, generator: torch.Generator | None) -> Tensor:
-    return torch.randn(
-        tensor.shape, dtype=tensor.dtype, device=tensor.device, generator=generator
-    )
+    return torch.randn(tensor.shape, dtype=tensor.dtype, device=tensor.device, generator=generator)
