@@ -42,7 +42,7 @@ class Camera:
         return self.c2w[:3, 3]
 
     def clip(self, near: float = 0.01, far: float = 100.0) -> Array:
-        """[4, 4] from world to OpenGL's clip space: x right, y up, w the depth, z / w in [-1, 1]."""
+        """[4, 4] from world to OpenGL's clip space: x right, y up, w the depth, |z| at most w."""
         (height, width), (fx, fy), (cx, cy) = self.size, self.focal_px, self.centre_px
         project = np.zeros((4, 4))
         project[0, 0], project[0, 2] = 2 * fx / width, 2 * cx / width - 1
@@ -102,9 +102,12 @@ def look_at(eye: Array, target: Array, up: Array | None = None) -> Array:
 def orbit(azimuth_deg: float, elevation_deg: float, distance: float) -> Array:
     """The pose [4, 4] of a camera around the origin that looks at it.
 
-    Azimuth 0 stands at plus z, 90 at plus x; elevation 90 looks down from plus y.
+    Azimuth 0 stands at plus z, 90 at plus x; elevation 90 looks down from plus y. At the poles
+    too the picture stands as it does just before them.
     """
     azimuth, elevation = math.radians(azimuth_deg), math.radians(elevation_deg)
-    level = math.cos(elevation)
-    eye = [level * math.sin(azimuth), math.sin(elevation), level * math.cos(azimuth)]
-    return look_at(distance * np.array(eye), np.zeros(3))
+    outward = np.array([math.sin(azimuth), 0.0, math.cos(azimuth)])
+    upward = np.array([0.0, 1.0, 0.0])
+    eye = math.cos(elevation) * outward + math.sin(elevation) * upward
+    up = math.cos(elevation) * upward - math.sin(elevation) * outward
+    return look_at(distance * eye, np.zeros(3), up)

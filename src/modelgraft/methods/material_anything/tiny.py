@@ -25,9 +25,10 @@ class Patches:
 
     def __init__(self, side: int = 4) -> None:
         self.side = side
+        self.channels = 3 * side * side
 
     def encode(self, pictures: Tensor) -> Tensor:
-        """Latents [B, C side^2, H / side, W / side] of pictures [B, C, H, W]."""
+        """Latents [B, 3 side^2, H / side, W / side] of pictures [B, 3, H, W]."""
         return functional.pixel_unshuffle(2 * pictures - 1, self.side)
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -48,7 +49,7 @@ class TinyTripleHead(nn.Module):
         *,
         heads: int = 3,
         latent: int = 48,
-        shared: int = 112,
+        shared: int = 97,
         own: int = 0,
         outer: int = 32,
         inner: int = 96,
