@@ -35,9 +35,11 @@ def unit(values: Tensor) -> Tensor:
 
 
 def scene(shape: tuple[int, ...], seed: int = 0) -> tuple[Surface, Tensor]:
-    """Random materials on points of a ball of radius 0.5, and the points."""
+    """Random materials on the points of a ball of radius 0.5 that `EYE` sees, and the points."""
     generator = torch.Generator().manual_seed(seed)
     normal = unit(torch.randn(*shape, 3, generator=generator, dtype=torch.float64))
+    normal *= torch.linalg.vecdot(normal, unit(EYE)).sign().unsqueeze(-1)
+    normal = unit(normal + 0.3 * unit(EYE))
     numbers = [
         torch.rand(*shape, channels, generator=generator, dtype=torch.float64)
         for channels in (3, 1, 1)
@@ -68,7 +70,7 @@ def test_lights_add_up() -> None:
 
 def test_a_mask_only_leaves_out() -> None:
     surface, position = scene((2, 6, 4))
-    eyes = torch.stack([EYE, -EYE]).reshape(2, 1, 1, 3)
+    eyes = torch.stack([EYE, 2 * EYE]).reshape(2, 1, 1, 3)
     mask = torch.arange(48).reshape(2, 6, 4) % 3 > 0
     whole = shade(surface, LIGHTS, position=position, eye=eyes)
     part = shade(surface, LIGHTS, position=position, eye=eyes, mask=mask)
@@ -83,7 +85,7 @@ def test_a_mask_only_leaves_out() -> None:
 def test_views_of_a_batch_have_their_own_eyes() -> None:
     surface, position = scene((6, 4))
     twice = Surface(*(torch.stack([one, one]) for one in surface))
-    eyes = torch.stack([EYE, EYE.flip(0)]).reshape(2, 1, 1, 3)
+    eyes = torch.stack([EYE, EYE + 0.2]).reshape(2, 1, 1, 3)
     both = shade(twice, LIGHTS, position=torch.stack([position] * 2), eye=eyes)
     for place in range(2):
         alone = shade(surface, LIGHTS, position=position, eye=eyes[place])
@@ -111,6 +113,21 @@ def test_even_light_returns_what_its_lobe_says_and_never_more() -> None:
     assert found.max() <= 1 + 1e-3
     dielectric = metallic[:, 0] == 0
     assert torch.allclose(found[dielectric], torch.ones((), dtype=torch.float64))
+
+
+def test_a_normal_turned_away_is_bent_until_it_is_seen_and_others_stay() -> None:
+    surface, position = scene((8,))
+    view = unit(EYE - position)
+    away = unit(surface.normal - 1.2 * torch.linalg.vecdot(surface.normal, view)[:, None] * view)
+    assert (torch.linalg.vecdot(away, view) < 0).all()
+    bent = unit(away + (0.02 - torch.linalg.vecdot(away, view)[:, None]) * view)
+    assert torch.linalg.vecdot(bent, view) == pytest.approx(0.02, abs=5e-3)
+    found, known = (
+        shade(surface._replace(normal=one), LIGHTS, position=position, eye=EYE)
+        for one in (away, bent)
+    )
+    assert torch.allclose(found, known)
+    assert (found > 0).all()
 
 
 def test_gradients_reach_all_of_the_material_and_the_normal() -> None:

@@ -21,7 +21,7 @@ from modelgraft.worlds.noise import fractal_noise
 from modelgraft.worlds.splits import Split, placed
 from modelgraft.worlds.surfaces import (
     Floats,
-    Surface,
+    Shell,
     icosphere,
     joined,
     shaded,
@@ -34,7 +34,7 @@ NUMBERS: Final[dict[Split, int]] = {"train": 400, "validation": 40, "test": 40}
 """How many objects of each split the experiments use."""
 _NUMBERS: Final = 32
 _MOST_PARTS: Final = 4
-Family = Callable[[float, float, Floats], Surface]
+Family = Callable[[float, float, Floats], Shell]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def teapot() -> Solid:
 # -- families: two factors and free numbers, all from 0 to 1 ---------------------------------------
 
 
-def _box(first: float, second: float, free: Floats) -> Surface:
+def _box(first: float, second: float, free: Floats) -> Shell:
     """Height and depth over the width."""
     size = np.array([1.0, _ratio(first, 0.3, 2.2), _ratio(second, 0.3, 1.0)])
     corners = np.array([[-1, -1, 1], [1, -1, 1], [1, -1, -1], [-1, -1, -1]], dtype=np.float64)
@@ -90,14 +90,14 @@ def _box(first: float, second: float, free: Floats) -> Surface:
     )
 
 
-def _cylinder(first: float, second: float, free: Floats) -> Surface:
+def _cylinder(first: float, second: float, free: Floats) -> Shell:
     """Height over width, and the width of the top over that of the bottom."""
     height, top = _ratio(first, 0.3, 3.0), between(second, 0.35, 1.0)
     profile = np.array([[0, 0], [1, 0], [top, 2 * height], [0, 2 * height]])
     return turned(profile, _segments(free[0], 16))
 
 
-def _capsule(first: float, second: float, free: Floats) -> Surface:
+def _capsule(first: float, second: float, free: Floats) -> Shell:
     """Length over width of the straight part, and how far its caps stand out."""
     half, cap = between(first, 0.1, 2.0), between(second, 0.4, 1.2)
     turn = np.linspace(0, np.pi / 2, 9)
@@ -106,7 +106,7 @@ def _capsule(first: float, second: float, free: Floats) -> Surface:
     return turned(np.concatenate([top[::-1] * [1, -1], top]), _segments(free[0], 16))
 
 
-def _torus(first: float, second: float, free: Floats) -> Surface:
+def _torus(first: float, second: float, free: Floats) -> Shell:
     """Thickness over the ring's radius, and the height of its section over the width."""
     thick, high = between(first, 0.15, 0.6), _ratio(second, 0.5, 1.8)
     turn = 2 * np.pi * np.arange(20) / 20
@@ -114,14 +114,14 @@ def _torus(first: float, second: float, free: Floats) -> Surface:
     return turned(ring, _segments(free[0], 24), is_ring=True)
 
 
-def _annulus(first: float, second: float, free: Floats) -> Surface:
+def _annulus(first: float, second: float, free: Floats) -> Shell:
     """Radius of the hole, and height, over the radius."""
     hole, half = between(first, 0.3, 0.8), _ratio(second, 0.1, 0.7)
     ring = np.array([[1, -half], [1, half], [hole, half], [hole, -half]])
     return turned(ring, _segments(free[0], 24), is_ring=True)
 
 
-def _pebble(first: float, second: float, free: Floats) -> Surface:
+def _pebble(first: float, second: float, free: Floats) -> Shell:
     """A ball with noise: its strength, and its frequency."""
     ball = icosphere(4)
     frequency = np.float32(_ratio(second, 0.7, 2.5))
@@ -129,10 +129,10 @@ def _pebble(first: float, second: float, free: Floats) -> Surface:
     noise = fractal_noise(points, int(free[0] * 2**31), octaves=2).value.astype(np.float64)
     squashed = np.array([1.0, between(free[1], 0.6, 1.0), between(free[2], 0.7, 1.0)])
     radius = 1 + between(first, 0.15, 0.6) * noise
-    return Surface(ball.vertices * radius[:, None] * squashed, ball.faces)
+    return Shell(ball.vertices * radius[:, None] * squashed, ball.faces)
 
 
-def _superquadric(first: float, second: float, free: Floats) -> Surface:
+def _superquadric(first: float, second: float, free: Floats) -> Shell:
     """Barr 1981: both exponents from 0.2, nearly a box, over 1, a ball, to 2, an octahedron."""
     north, east = between(first, 0.2, 2.0), between(second, 0.2, 2.0)
     rise = np.linspace(-np.pi / 2, np.pi / 2, 25)[1:-1, None]
@@ -148,7 +148,7 @@ def _superquadric(first: float, second: float, free: Floats) -> Surface:
     return skin(np.stack(rings, axis=-1) * size, ends=(-end, end))
 
 
-def _lathe(first: float, second: float, free: Floats) -> Surface:
+def _lathe(first: float, second: float, free: Floats) -> Shell:
     """Height over width, and the height of the waist; a spline through six free radii."""
     knots = np.array([0.0, 0.15, 0.35, 0.55, 0.75, 0.9, 1.0])
     radii = between(free[:7], 0.35, 1.0)
@@ -161,7 +161,7 @@ def _lathe(first: float, second: float, free: Floats) -> Surface:
     return turned(profile, 8 + int(free[7] * 57))
 
 
-def _bowl(first: float, second: float, free: Floats) -> Surface:
+def _bowl(first: float, second: float, free: Floats) -> Shell:
     """Depth over radius, and the thickness of the wall."""
     deep, wall = between(first, 0.5, 1.4), between(second, 0.06, 0.2)
     turn = np.linspace(-np.pi / 2, 0, 14)
@@ -189,7 +189,7 @@ CONCAVE: Final = ("torus", "bowl", "annulus")
 _UPRIGHT: Final = ("lathe", "bowl")
 
 
-def _part(split: Split, number: int, seed: int, family: str, place: int = 0) -> Surface:
+def _part(split: Split, number: int, seed: int, family: str, place: int = 0) -> Shell:
     """One shape; half of those that stand any way lie about, the others stand upright."""
     drawn = uniforms(f"solid {split} {family} {place}", seed, [number], _NUMBERS)[0]
     first, second = placed(split, list(_PARTS).index(family), drawn[:3])
@@ -197,13 +197,13 @@ def _part(split: Split, number: int, seed: int, family: str, place: int = 0) -> 
     is_upright = place == 0 and (family in _UPRIGHT or drawn[3] < 0.5)
     yaw = Rotation.from_rotvec([0, 2 * np.pi * drawn[4], 0])
     pose = yaw if is_upright else _any_turn(drawn[4:7])
-    return Surface(surface.vertices @ pose.as_matrix().T, surface.faces)
+    return Shell(surface.vertices @ pose.as_matrix().T, surface.faces)
 
 
-def _union(split: Split, number: int, seed: int) -> Surface:
+def _union(split: Split, number: int, seed: int) -> Shell:
     """Two to four shapes of like size that reach into the first one; nothing is cut away."""
     drawn = uniforms(f"union {split}", seed, [number], 1 + 6 * _MOST_PARTS)[0]
-    parts: list[Surface] = []
+    parts: list[Shell] = []
     names = list(_PARTS)
     for place in range(2 + int(drawn[0] * (_MOST_PARTS - 1))):
         family, *rest = drawn[1 + 6 * place : 7 + 6 * place]
@@ -213,11 +213,11 @@ def _union(split: Split, number: int, seed: int) -> Surface:
         vertices /= np.abs(vertices).max() if not place else 1
         away = _any_turn(np.array(rest[1:4])).apply([0.0, 0.0, 1.0])
         vertices += between(rest[4], 0.5, 0.9) * away * bool(place)
-        parts.append(Surface(vertices, part.faces))
+        parts.append(Shell(vertices, part.faces))
     return joined(parts)
 
 
-def _finished(surface: Surface, name: str) -> Solid:
+def _finished(surface: Shell, name: str) -> Solid:
     """With its normals, in the unit box."""
     vertices, faces, normals = shaded(surface)
     low, high = vertices.min(axis=0), vertices.max(axis=0)

@@ -19,7 +19,7 @@ CREASE_DEG: Final = 50.0
 """Edges that turn by more are sharp."""
 
 
-class Surface(NamedTuple):
+class Shell(NamedTuple):
     """A closed surface, its vertices shared by all faces around them."""
 
     vertices: Floats
@@ -39,7 +39,7 @@ class Shaded(NamedTuple):
     """[V, 3], unit."""
 
 
-def skin(rings: Floats, *, ends: tuple[Floats, Floats] | None) -> Surface:
+def skin(rings: Floats, *, ends: tuple[Floats, Floats] | None) -> Shell:
     """The surface through rings [p, s, 3]: a tube that closes in two points, or in itself.
 
     Rings turn counter-clockwise seen from the end that they lead to. `ends` are the points [3]
@@ -59,10 +59,10 @@ def skin(rings: Floats, *, ends: tuple[Floats, Floats] | None) -> Surface:
         faces.append(np.stack([first, np.roll(numbers[0], -1), numbers[0]], axis=-1))
         faces.append(np.stack([last, numbers[-1], np.roll(numbers[-1], -1)], axis=-1))
         vertices = np.concatenate([vertices, np.stack(ends)])
-    return Surface(vertices, np.concatenate(faces))
+    return Shell(vertices, np.concatenate(faces))
 
 
-def turned(profile: Floats, segments: int, *, is_ring: bool = False) -> Surface:
+def turned(profile: Floats, segments: int, *, is_ring: bool = False) -> Shell:
     """A lathe's work: a profile [p, 2] of radius and height, turned about the y axis.
 
     It leads upwards on the outside. Its ends lie on the axis, or it is a ring and closes in itself.
@@ -75,7 +75,7 @@ def turned(profile: Floats, segments: int, *, is_ring: bool = False) -> Surface:
     return skin(rings, ends=None if is_ring else ends)
 
 
-def swept(path: Floats, radii: Floats, segments: int) -> Surface:
+def swept(path: Floats, radii: Floats, segments: int) -> Shell:
     """A tube of these radii [p] along a plane curve [p, 3], closed at both ends by flat discs."""
     along = np.gradient(path, axis=0)
     along /= np.linalg.norm(along, axis=1, keepdims=True)
@@ -87,7 +87,7 @@ def swept(path: Floats, radii: Floats, segments: int) -> Surface:
     return skin(path[:, None] + radii[:, None, None] * around, ends=(path[0], path[-1]))
 
 
-def icosphere(steps: int) -> Surface:
+def icosphere(steps: int) -> Shell:
     """A ball of radius 1 of 20 * 4^steps nearly equal triangles."""
     golden = (1 + 5**0.5) / 2
     signs = np.array([(a, b) for a in (-1.0, 1.0) for b in (-golden, golden)])
@@ -110,7 +110,7 @@ def icosphere(steps: int) -> Surface:
     faces[outwards < 0] = faces[outwards < 0][:, ::-1]
     for _ in range(steps):
         vertices, faces = _quartered(vertices, faces)
-    return Surface(vertices / np.linalg.norm(vertices, axis=1, keepdims=True), faces)
+    return Shell(vertices / np.linalg.norm(vertices, axis=1, keepdims=True), faces)
 
 
 def _quartered(vertices: Floats, faces: Ints) -> tuple[Floats, Ints]:
@@ -124,14 +124,14 @@ def _quartered(vertices: Floats, faces: Ints) -> tuple[Floats, Ints]:
     return np.concatenate([vertices, points]), np.concatenate([corners, middles])
 
 
-def joined(parts: list[Surface]) -> Surface:
+def joined(parts: list[Shell]) -> Shell:
     """All parts as one, overlapping where they do."""
     starts = np.cumsum([0, *(len(part.vertices) for part in parts[:-1])])
     faces = [part.faces + start for part, start in zip(parts, starts, strict=True)]
-    return Surface(np.concatenate([part.vertices for part in parts]), np.concatenate(faces))
+    return Shell(np.concatenate([part.vertices for part in parts]), np.concatenate(faces))
 
 
-def shaded(surface: Surface, *, crease_deg: float = CREASE_DEG) -> Shaded:
+def shaded(surface: Shell, *, crease_deg: float = CREASE_DEG) -> Shaded:
     """The surface with normals that are smooth up to `crease_deg` between faces, else sharp.
 
     Faces around a vertex that smooth edges join share one normal, the mean of theirs weighted by

@@ -133,6 +133,13 @@ def test_indices_from_behind_count_from_the_line_they_stand_in(tmp_path):
     assert (corners(saved(tmp_path, text)) == SQUARE[[[0, 1, 2], [0, 2, 3]]]).all()
 
 
+def test_uvs_and_normals_that_are_named_and_nowhere_are_told(tmp_path):
+    asset = read_obj(saved(tmp_path, SQUARE_LINES + "o seat\nf 1/1/1 2/2/2 3/3/3\n"))
+    (part,) = asset.parts
+    assert part.mesh.uvs is None and part.mesh.normals is None and len(part.mesh.faces) == 1
+    assert 'mesh "seat": its faces name UVs, and there are none' in asset.remarks[0]
+
+
 def test_objects_and_materials_become_parts(tmp_path):
     text = SQUARE_LINES + (
         "mtllib a.mtl\no seat\nusemtl wood\nf 1 2 3\nusemtl iron\nf 1 3 4\no leg\nf 1 2 4\n"
@@ -159,7 +166,7 @@ def test_colours_behind_positions_are_taken_as_srgb(tmp_path):
         ("", "no faces"),
         (SQUARE_LINES + "l 1 2\n", "no faces"),
         (SQUARE_LINES + "o seat\nf 1 2 9\n", r'mesh "seat": a face names vertex 9, and there'),
-        (SQUARE_LINES + "f 1/3 2/3 3/3\n", "a face names UV 3, and there are 0"),
+        (SQUARE_LINES + "vt 0 0\nf 1/3 2/3 3/3\n", "a face names UV 3, and there are 1"),
         (SQUARE_LINES + "f 1 2 0\n", "names no vertex"),
         (SQUARE_LINES + "f 1 2 -9\n", "an index from behind points before the first"),
         (SQUARE_LINES + "f 1 2 x\n", "no number"),

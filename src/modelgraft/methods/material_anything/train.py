@@ -15,12 +15,12 @@ from modelgraft.core.seeds import rng_seed
 from modelgraft.methods.material_anything.data.spoiling import spoil
 from modelgraft.methods.material_anything.denoising import Denoiser
 from modelgraft.methods.material_anything.lighting import training_lights
+from modelgraft.methods.material_anything.method.objective import Views as Compared
 from modelgraft.methods.material_anything.method.objective import (
     Weights,
     decoded_losses,
     velocity_losses,
 )
-from modelgraft.methods.material_anything.method.objective import Views as Compared
 from modelgraft.methods.material_anything.method.sampling import noisy
 from modelgraft.methods.material_anything.world import Views
 from modelgraft.training.config import OptimConfig

@@ -138,6 +138,9 @@ class _Reader:
         counts, corners = self._corners(faces, where)
         self._allowance.take_elements(corners.size, where)
         for column, what, table in zip(corners.T, ("vertex", "UV", "normal"), tables, strict=True):
+            if not len(table) and what != "vertex" and (column >= 0).any():
+                self.remarks.append(f"{where}: its faces name {what}s, and there are none.")
+                column[:] = -1
             if len(column) and int(column.max()) >= len(table):
                 raise InputError(
                     f"{where}: a face names {what} {int(column.max()) + 1:,}, and there are "

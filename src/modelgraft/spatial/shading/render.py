@@ -17,6 +17,8 @@ Light = Lamp | UniformLight | Environment
 
 # Samples of a lamp times places that are evaluated at once: their temporaries fit into a cache.
 _AT_ONCE: Final = 1 << 17
+# Least cosine between a normal and the view: beyond it bumps would be black rims of the object.
+_LEAST_FACING: Final = 0.02
 
 
 def shade(
@@ -34,8 +36,9 @@ def shade(
 
     `eye` [..., 3] broadcasts against `position`, as [b, 1, 1, 3] does for views [b, h, w, 3]. Where
     `mask` [...] is 0 the radiance is 0 and nothing is computed. `shadows` has for every light what
-    `lit_share` found, or None: lamps cast no shadows unless asked to, environments never do.
-    Differentiable in `surface`.
+    `lit_share` found, or None: lamps cast no shadows unless asked to, environments never do. A
+    normal that bumps or smoothing turned away from the eye is bent back until it is just seen; the
+    backs of sheets need their normals turned before. Differentiable in `surface`.
     """
     shadows = [None] * len(lights) if shadows is None else shadows
     if mask is None:
@@ -60,6 +63,7 @@ def _shaded(
 ) -> Tensor:
     towards = eye - position
     view = towards / towards.norm(dim=-1, keepdim=True)
+    surface = surface._replace(normal=_facing(surface.normal, view))
     radiance = torch.zeros_like(view)
     for light, shadow in zip(lights, shadows, strict=True):
         if isinstance(light, UniformLight | Environment):
@@ -68,6 +72,15 @@ def _shaded(
             arriving = light.arriving(position)
             radiance = radiance + _direct(surface, arriving, view, shadow, model)
     return radiance
+
+
+def _facing(normal: Tensor, view: Tensor) -> Tensor:
+    """The normals [..., 3], those that are not seen bent towards the view."""
+    lacking = _LEAST_FACING - dot(normal, view)
+    if not bool((lacking > 0).any()):
+        return normal
+    bent = torch.addcmul(normal, lacking.clamp_min(0), view)
+    return torch.where(lacking > 0, bent / bent.norm(dim=-1, keepdim=True), normal)
 
 
 def _direct(
@@ -120,4 +133,4 @@ def _ambient(
     specular = torch.addcmul(parts.offset, base_reflectance(albedo, metallic), parts.scale)
     diffuse = albedo * (1 - metallic) * (1 - specular)
     radiance = specular * light.specular(mirrored, roughness) + diffuse * light.diffuse(normal)
-    return torch.where(toward > 0, radiance, 0.0)
+    return radiance

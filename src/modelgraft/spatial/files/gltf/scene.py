@@ -378,14 +378,7 @@ def _blended(mesh: Mesh, places: Doubles, index: Longs, weights: Doubles) -> Mes
             for k in range(index.shape[1]):
                 blend += weights[:, k, None, None] * places[index[:, k]]
         linear = blend[:, :3, :3]
-        vertices = (
-            np.einsum(
-                "nij,nj->ni",
-                np.broadcast_to(linear, (len(index), 3, 3)),
-                mesh.vertices.astype(np.float64),
-            )
-            + blend[:, :3, 3]
-        )
+        vertices = _turned(linear, mesh.vertices) + blend[:, :3, 3]
         is_mirror = bool(np.linalg.det(linear).sum() < 0)
         found = replace(mesh, vertices=vertices.astype(np.float32))
         if is_mirror:
@@ -400,9 +393,14 @@ def _blended(mesh: Mesh, places: Doubles, index: Longs, weights: Doubles) -> Mes
     return found
 
 
+def _turned(linear: Doubles, vectors: NDArray[np.float32]) -> Doubles:
+    """Vectors [V, 3] times matrices [1 or V, 3, 3]."""
+    stretched = np.broadcast_to(linear, (len(vectors), 3, 3))
+    return np.einsum("nij,nj->ni", stretched, vectors.astype(np.float64))
+
+
 def _directed(linear: Doubles, directions: NDArray[np.float32]) -> NDArray[np.float32]:
     """Unit directions [V, 3] turned by matrices [1 or V, 3, 3]; those without length stay zero."""
-    stretched = np.broadcast_to(linear, (len(directions), 3, 3))
-    found = np.einsum("nij,nj->ni", stretched, directions.astype(np.float64))
+    found = _turned(linear, directions)
     length = np.linalg.norm(found, axis=1, keepdims=True)
     return (found / np.where(length > 0, length, 1)).astype(np.float32)
