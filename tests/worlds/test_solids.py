@@ -117,6 +117,13 @@ def test_objects_and_the_parts_of_unions_have_the_factors_of_their_split(
     assert {family for _, family in asked} == set(range(9))
 
 
+def test_the_teapot_has_a_body_a_knob_a_spout_and_a_handle() -> None:
+    parts = welded(teapot()).split(only_watertight=False)
+    assert len(parts) == 4 and sorted(part.is_watertight for part in parts) == [True] * 4
+    low, high = teapot().vertices.min(axis=0), teapot().vertices.max(axis=0)
+    assert high[0] - low[0] == pytest.approx(1, abs=1e-6) and 0.4 < high[1] - low[1] < 0.7
+
+
 # -- surfaces --------------------------------------------------------------------------------------
 
 

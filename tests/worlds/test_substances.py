@@ -1,4 +1,4 @@
-"""Drawn materials: noise with its gradients, classes with their ranges, and what only light shows."""
+"""Drawn materials: noise and its gradients, classes and their ranges, and what only light shows."""
 
 from __future__ import annotations
 
@@ -92,36 +92,27 @@ def test_smooth_noise_fills_its_range_evenly_about_zero() -> None:
     assert not lattice.gradient.any()
 
 
-def test_cells_are_those_of_a_wider_search() -> None:
-    """Every centre within two cells, one by one, gives the same two distances."""
-    at = points(40, 4.0)
-    centres = {}
-    for place in at:
-        for offset in np.stack(np.mgrid[-2:3, -2:3, -2:3], -1).reshape(-1, 3):
-            cell = np.floor(place) + offset
-            centres[tuple(cell)] = _centre(cell.astype(np.float32))
-    places = np.array(list(centres.values()))
-    found = cell_noise(at, 2)
-    for number, place in enumerate(at):
-        near = np.sort(np.linalg.norm(places - place, axis=1))
-        assert found.nearest.value[number] == pytest.approx(near[0], abs=1e-4)
-        assert found.second.value[number] == pytest.approx(near[1], abs=1e-4)
+def test_distances_to_centres_never_jump() -> None:
+    """A centre that the search overlooked would come in at once when its cell comes near."""
+    start, way = points(60, 40.0, seed=1), points(60, 1.0, seed=2)
+    way /= np.linalg.norm(way, axis=1, keepdims=True)
+    line = start[:, None] + np.linspace(0, 3, 1501)[None, :, None].astype(np.float32) * way[:, None]
+    found = cell_noise(line.reshape(-1, 3), 2)
+    for field in (found.nearest, found.second):
+        assert np.abs(np.diff(field.value.reshape(60, -1), axis=1)).max() < 0.002 + 1e-4
+    assert (found.nearest.value <= found.second.value).all()
 
 
-def _centre(cell: np.ndarray) -> np.ndarray:
-    """The centre in a cell, by walking down the distance from the cell's middle."""
-    at = (cell + 0.5)[None]
+def test_every_cell_has_one_centre_with_a_number_of_its_own() -> None:
+    at = points(20_000, 8.0)
     found = cell_noise(at, 2)
-    for _ in range(4):
-        nearest = at - found.nearest.value[:, None] * found.nearest.gradient
-        if (np.floor(nearest) == cell).all():
-            return nearest[0]
-        # The nearest one lies in another cell: start from the side that is away from it.
-        at = at + 0.3 * (at - nearest)
-        at = np.clip(at, cell + 0.1, cell + 0.9).astype(np.float32)
-        found = cell_noise(at, 2)
-    second = at - found.second.value[:, None] * found.second.gradient
-    return second[0]
+    centre = at - found.nearest.value[:, None] * found.nearest.gradient
+    _, first, cell = np.unique(np.floor(centre), axis=0, return_index=True, return_inverse=True)
+    assert np.allclose(centre, centre[first][cell.ravel()], atol=1e-4)
+    assert np.array_equal(found.identity, found.identity[first][cell.ravel()])
+    inner = np.abs(np.floor(centre[first]) + 0.5).max(axis=1) < 4
+    assert inner.sum() == 8**3
+    assert np.unique(found.identity[first]).size == len(first)
 
 
 # -- classes ---------------------------------------------------------------------------------------

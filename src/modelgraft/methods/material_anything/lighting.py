@@ -70,7 +70,6 @@ def _area(eye: np.ndarray, irradiance: float, rng: np.random.Generator) -> QuadL
         _triple(distance * towards),
         (_triple(first), _triple(second)),
         (float(radiance / 1.5),) * 3,
-        seed=int(rng.integers(2**31)),
     )
 
 
