@@ -16,7 +16,5 @@ from modelgraft.methods.ominicontrol.experiments.speed import SPEED
 from modelgraft.methods.ominicontrol.experiments.tokens import TOKENS
 
 # An experiment joins the first row once its record is made.
-EXPERIMENTS: tuple[Experiment, ...] = ()
-WITHOUT_RECORD = (
-    CAPTIONS, CONTROL, PLACES, DIAL, SEVERAL, SPEED, TOKENS, DATA, ABLATION,
-)  # fmt: skip
+EXPERIMENTS: tuple[Experiment, ...] = (CAPTIONS,)
+WITHOUT_RECORD = (CONTROL, PLACES, DIAL, SEVERAL, SPEED, TOKENS, DATA, ABLATION)
