@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from modelgraft.spatial.shading.brdf import TRAINING_FLOOR, Surface, Visibility, brdf, reflected
-from modelgraft.spatial.shading.lobes import lobe
+from modelgraft.spatial.shading.lobes import _table, lobe
 
 BASE = (0.8, 0.4, 0.2)
 UP = (0.0, 0.0, 1.0)
@@ -235,6 +235,16 @@ def test_the_table_stays_in_its_range_and_is_a_mirror_at_roughness_zero() -> Non
     mirror = lobe(torch.zeros(1, 1), torch.tensor([[0.49]]))
     assert float(mirror.scale + mirror.offset) == pytest.approx(1, abs=1e-5)
     assert float(mirror.offset) == pytest.approx(0.51**5, abs=1e-3)
+
+
+def test_a_table_made_without_gradients_serves_where_they_are_needed() -> None:
+    _table.cache_clear()
+    cosine = torch.tensor([[0.5]], dtype=torch.float64)
+    with torch.inference_mode():
+        lobe(cosine, cosine)
+    roughness = torch.tensor([[0.4]], dtype=torch.float64, requires_grad=True)
+    lobe(roughness, cosine).scale.sum().backward()
+    assert roughness.grad is not None and roughness.grad.item() < 0
 
 
 # -- gradients -------------------------------------------------------------------------------------

@@ -82,6 +82,13 @@ def test_a_mask_only_leaves_out() -> None:
     )
 
 
+def test_a_view_that_sees_nothing_is_black() -> None:
+    surface, position = scene((3, 4))
+    nothing = torch.zeros(3, 4)
+    found = shade(surface, LIGHTS, position=position, eye=EYE, mask=nothing)
+    assert found.shape == (3, 4, 3) and not found.any()
+
+
 def test_views_of_a_batch_have_their_own_eyes() -> None:
     surface, position = scene((6, 4))
     twice = Surface(*(torch.stack([one, one]) for one in surface))

@@ -15,8 +15,8 @@ from scipy.sparse.csgraph import connected_components
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-CREASE_DEG: Final = 50.0
-"""Edges that turn by more are sharp."""
+# Edges that turn by more are sharp: a lathe's work of eight sides is still round, a box is not.
+_CREASE_DEG: Final = 50.0
 
 
 class Shell(NamedTuple):
@@ -131,7 +131,7 @@ def joined(parts: list[Shell]) -> Shell:
     return Shell(np.concatenate([part.vertices for part in parts]), np.concatenate(faces))
 
 
-def shaded(surface: Shell, *, crease_deg: float = CREASE_DEG) -> Shaded:
+def shaded(surface: Shell, *, crease_deg: float = _CREASE_DEG) -> Shaded:
     """The surface with normals that are smooth up to `crease_deg` between faces, else sharp.
 
     Faces around a vertex that smooth edges join share one normal, the mean of theirs weighted by
@@ -146,7 +146,9 @@ def shaded(surface: Shell, *, crease_deg: float = CREASE_DEG) -> Shaded:
     label = _smooth_groups(faces, normals, crease_deg)
     weighted = np.arccos(cosines).reshape(-1, 1) * np.repeat(normals, 3, axis=0)
     count = label.max() + 1
-    total = np.stack([np.bincount(label, weighted[:, axis], count) for axis in range(3)], axis=-1)
+    total = np.empty((count, 3))
+    for axis in range(3):
+        total[:, axis] = np.bincount(label, weighted[:, axis], count)
     place = np.empty(count, dtype=np.int64)
     place[label] = faces.ravel()
     return Shaded(vertices[place], label.reshape(-1, 3), _unit(total))

@@ -22,7 +22,7 @@ def pyramid(pictures: Tensor, truth: Tensor) -> Tensor:
     total = _mean(rest.diff(dim=-1)) + _mean(rest.diff(dim=-2))
     for _ in range(_LEVELS - 1):
         coarse = _blurred(rest)[..., ::2, ::2]
-        total = total + _mean(rest - _raised(coarse, rest.shape[-2:]))
+        total = total + _mean(rest - _raised(coarse, rest.shape))
         rest = coarse
     return total + _mean(rest)
 
@@ -41,8 +41,8 @@ def _blurred(pictures: Tensor) -> Tensor:
     return functional.conv2d(along, row.mT, groups=channels)
 
 
-def _raised(coarse: Tensor, size: torch.Size) -> Tensor:
-    """Twice as large: zeros between the pixels, blurred."""
-    fine = coarse.new_zeros(*coarse.shape[:-2], *size)
+def _raised(coarse: Tensor, shape: torch.Size) -> Tensor:
+    """About twice as large: zeros between the pixels, blurred."""
+    fine = coarse.new_zeros(shape)
     fine[..., ::2, ::2] = 4 * coarse
     return _blurred(fine)

@@ -48,8 +48,8 @@ class Environment:
     harmonics: Tensor
     """[9, 3]: spherical harmonics of degree 0 to 2 of what white Lambert surfaces return."""
     levels: tuple[Tensor, ...]
-    """[1, 3, h + 2, w + 2] each: the picture blurred by rougher and rougher lobes, in a frame of the
-    pixels that lie beyond its edges on the sphere."""
+    """[1, 3, h + 2, w + 2] each: the picture blurred by rougher and rougher lobes, in a frame of
+    the pixels that lie beyond its edges on the sphere."""
 
     def diffuse(self, normal: Tensor) -> Tensor:
         """What a white Lambert surface with this normal [..., 3] returns [..., 3].

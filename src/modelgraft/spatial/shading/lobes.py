@@ -48,6 +48,7 @@ def lobe(roughness: Tensor, nv: Tensor, *, visibility: Visibility = "correlated"
 
 
 @functools.cache
+@torch.inference_mode(False)  # it may be asked for first where nothing is differentiated
 def _table(visibility: Visibility) -> Tensor:
     """A and B [1, 2, roughness, square root of nv], both axes from 0 to 1.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -54,11 +54,11 @@ def lit_share(
     return whole[..., None]
 
 
-def _is_blocked(mesh: object, starts: NDArray, ways: NDArray, ends: NDArray) -> NDArray:
+def _is_blocked(mesh: Any, starts: NDArray, ways: NDArray, ends: NDArray) -> NDArray:
     """Whether rays [n, 3] hit a triangle before their ends [n]."""
-    first = mesh.ray.intersects_first(starts, ways)  # ty: ignore[unresolved-attribute]
+    first = mesh.ray.intersects_first(starts, ways)
     blocked = first >= 0
-    corner, normal = mesh.triangles[first, 0], mesh.face_normals[first]  # ty: ignore[unresolved-attribute]
+    corner, normal = mesh.triangles[first, 0], mesh.face_normals[first]
     with np.errstate(divide="ignore", invalid="ignore"):
         hit = ((corner - starts) * normal).sum(axis=1) / (ways * normal).sum(axis=1)
     return blocked & ~(hit >= ends)
