@@ -145,7 +145,7 @@ def open_bench(run: Run, quick: bool) -> Bench:
     scenes = draw_scenes(numbers, seed=rng_seed("bench", 0), split="held-out")
     judges = " ".join(sha256_file(one)[:12] for one in sorted(WEIGHTS.glob("*.safetensors")))
     subject = {"model": loaded.name, "weights": loaded.revision, "judges": judges,
-               "dtype": "float32"}  # fmt: skip
+               "dtype": "float32", "device": control.transformer.device.type}  # fmt: skip
     return Bench(run, control, load_judges(), scenes, numbers, quick, subject)
 
 
