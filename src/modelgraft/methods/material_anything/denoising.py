@@ -72,7 +72,7 @@ class Denoiser:
         """What a refiner is told: textures with holes, and positions from 0 to 1 [B, 3, H, W]."""
         latents = self.codec.encode(torch.cat([position, *coarse]))
         where, *own = latents.chunk(4)
-        half = functional.adaptive_avg_pool2d(position, [side // 2 for side in where.shape[2:]])
+        half = functional.adaptive_avg_pool2d(position, (where.shape[2] // 2, where.shape[3] // 2))
         return Conditions(where, torch.cat(own, 1), half)
 
     def encode(self, maps: Maps) -> Tensor:

@@ -55,7 +55,7 @@ class Sight(NamedTuple):
     known: Tensor
     """Maps that earlier views have left [1, 9, H, W]."""
     is_known: Tensor
-    """[1, 1, H, W]"""
+    """Where they are to stay [1, 1, H, W]; 1 beside the mesh."""
 
 
 Pictures = Callable[[Sight], Tensor]
@@ -200,21 +200,25 @@ def _add_view(
     generator: torch.Generator,
 ) -> Tensor:
     """Draw what a view sees anew, then what it sees better than those before it."""
-    known, split = _regions(canvas, state, view)
+    known, is_painted, split = _regions(canvas, state, view)
+    visible = canvas.surface.mask[view].numpy()
     if split.new.any():
-        given = Sight(view, canvas.surface.view(view), known, _tensor(~split.new))
+        given = _sight(canvas, view, known, is_painted | ~visible)
         known = _drawn(canvas, estimator, pictures(given), given, generator)
         _project(canvas, state, known, view, _tensor(split.new), share=1.0)
-    visible = canvas.surface.mask[view].sum()
-    if split.update.sum() > _UPDATE_SHARE * visible:
-        given = Sight(view, canvas.surface.view(view), known, _tensor(~split.update))
+    if split.update.sum() > _UPDATE_SHARE * visible.sum():
+        given = _sight(canvas, view, known, (is_painted | split.new | ~visible) & ~split.update)
         known = _drawn(canvas, estimator, pictures(given), given, generator)
         _project(canvas, state, known, view, _tensor(split.update), share=0.5)
     return known
 
 
-def _regions(canvas: Canvas, state: _State, view: int) -> tuple[Tensor, Regions]:
-    """What a view shows of the texture [1, 9, H, W], and what it may paint."""
+def _sight(canvas: Canvas, view: int, known: Tensor, is_known: np.ndarray) -> Sight:
+    return Sight(view, canvas.surface.view(view), known, _tensor(is_known))
+
+
+def _regions(canvas: Canvas, state: _State, view: int) -> tuple[Tensor, np.ndarray, Regions]:
+    """What a view shows of the texture [1, 9, H, W], where it is painted, and what to paint."""
     surface, camera = canvas.surface.view(view), canvas.cameras[view]
     eye = torch.from_numpy(camera.position).float()
     to_eye = functional.normalize(eye - surface.position, dim=-1)
@@ -222,7 +226,7 @@ def _regions(canvas: Canvas, state: _State, view: int) -> tuple[Tensor, Regions]
     seen = similarity(cosine, surface.is_front[0].numpy())
     marks = torch.stack([state.painted, state.best == view]).float()
     painted, best = (canvas.seen(marks, view)[0] > 0.5).numpy()
-    return canvas.seen(state.values, view), regions(seen, painted, best)
+    return canvas.seen(state.values, view), painted, regions(seen, painted, best)
 
 
 def _tensor(mask: np.ndarray) -> Tensor:

@@ -30,7 +30,7 @@ def training_lights(eye: np.ndarray, *, seed: int) -> list[Light]:
     kind = KINDS[rng.choice(len(KINDS), p=SHARES)]
     if kind == "even":
         radiance = float(rng.uniform(0.4, 1.3))
-        return [UniformLight((radiance,) * 3)]
+        return [UniformLight((radiance, radiance, radiance))]
     total = math.pi * rng.uniform(0.7, 1.4)
     if kind == "area":
         return [_area(eye, total, rng), _AMBIENT]
@@ -56,7 +56,7 @@ def _point(eye: np.ndarray, irradiance: float, rng: np.random.Generator) -> Poin
     distance = rng.uniform(2, 2.5)
     place = distance * _towards(eye, rng)
     intensity = irradiance * (distance - 0.35) ** 2  # the front of the mesh is nearer
-    return PointLamp(_triple(place), (float(intensity),) * 3)
+    return PointLamp(_triple(place), _triple(np.full(3, intensity)))
 
 
 def _area(eye: np.ndarray, irradiance: float, rng: np.random.Generator) -> QuadLamp:
@@ -69,7 +69,7 @@ def _area(eye: np.ndarray, irradiance: float, rng: np.random.Generator) -> QuadL
     return QuadLamp(
         _triple(distance * towards),
         (_triple(first), _triple(second)),
-        (float(radiance / 1.5),) * 3,
+        _triple(np.full(3, radiance / 1.5)),
     )
 
 

@@ -142,6 +142,11 @@ class Bank:
             for one in numbers
         ])  # fmt: skip
 
+    @property
+    def total(self) -> int:
+        """How many views there are."""
+        return len(VIEWS) * len(self.views)
+
     def take(self, places: Sequence[int]) -> Views:
         """Views by number: ten times the object plus the view."""
         parts = [self.views[one // len(VIEWS)].taken([one % len(VIEWS)]) for one in places]

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import torch
-from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
-from diffusers.configuration_utils import register_to_config
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
 from modelgraft.core.errors import UnsupportedModel
@@ -34,7 +35,7 @@ class TripleHeadUNet(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(self, unet: dict[str, Any], heads: int = 3, shared: int = 9, own: int = 0) -> None:
         super().__init__()
-        stock = UNet2DConditionModel.from_config(unet)
+        stock: Any = UNet2DConditionModel.from_config(unet)
         _require_levels(stock)
         self.shared, self.own = shared, own
         width = stock.conv_in.out_channels
@@ -74,10 +75,12 @@ class TripleHeadUNet(ModelMixin, ConfigMixin):
                 if target in weights and weights[target].shape == value.shape:
                     weights[target].copy_(value)
         with torch.no_grad():
-            for conv in found.conv_in:
+            first: Any = unet.conv_in
+            convs: Any = found.conv_in
+            for conv in convs:
                 conv.weight.zero_()
-                conv.weight[:, :_LATENT].copy_(unet.conv_in.weight)
-                conv.bias.copy_(unet.conv_in.bias)
+                conv.weight[:, :_LATENT].copy_(first.weight)
+                conv.bias.copy_(first.bias)
             for conv in (found.conv_down, found.conv_down_res):
                 average(conv, heads)
         return found if found.dtype == unet.dtype else found.to(unet.dtype)
@@ -119,7 +122,8 @@ class TripleHeadUNet(ModelMixin, ConfigMixin):
             x, found = _run_down(block, x, time, text)
             skips.extend(found)
         x = self.mid_block(x, time, encoder_hidden_states=text)
-        for block in self.up_blocks:
+        blocks: Any = self.up_blocks
+        for block in blocks:
             number = len(block.resnets)
             skips, taken = skips[:-number], skips[-number:]
             size = skips[-1].shape[2:] if skips else [2 * side for side in x.shape[2:]]
@@ -140,7 +144,8 @@ def average(conv: nn.Conv2d, heads: int) -> None:
     width = conv.out_channels
     with torch.no_grad():
         conv.weight.zero_()
-        conv.bias.zero_()
+        if conv.bias is not None:
+            conv.bias.zero_()
         for channel in range(width):
             conv.weight[channel, channel::width, 1, 1] = 1 / heads
 
@@ -183,13 +188,14 @@ def _run_up(
     return block(**given, upsample_size=size)
 
 
-def _require_levels(unet: UNet2DConditionModel) -> None:
+def _require_levels(unet: Any) -> None:
     if len(unet.down_blocks) < 2 or not unet.down_blocks[0].downsamplers:
         raise UnsupportedModel(
             "this U-Net has one level, and heads need an outer and an inner one.\n"
             "  Use a U-Net of the Stable Diffusion family."
         )
-    if unet.config.class_embed_type or unet.config.addition_embed_type:
+    config: Any = unet.config
+    if config.class_embed_type or config.addition_embed_type:
         raise UnsupportedModel(
             "this U-Net expects further embeddings (sizes or classes), as SDXL's does.\n"
             "  Use a U-Net of the families of Stable Diffusion 1 or 2."

@@ -114,7 +114,7 @@ def _jpeg(picture: Picture, rng: np.random.Generator) -> Picture:
     packed = io.BytesIO()
     shown = Image.fromarray((picture * 255).round().astype(np.uint8))
     shown.save(packed, "JPEG", quality=int(rng.integers(10, 50)))
-    return np.asarray(Image.open(packed), np.float32) / 255
+    return np.asarray(Image.open(packed)).astype(np.float32) / np.float32(255)
 
 
 def _without_patches(picture: Picture, rng: np.random.Generator) -> Picture:
