@@ -7,39 +7,32 @@ a file are taken as sRGB; an embedded colour profile is not applied. Sizes are (
 from __future__ import annotations
 
 import io
-import struct
-import warnings
-import zlib
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
 from modelgraft.core.errors import ConfigError, InputError
 from modelgraft.core.files import write_atomic
+from modelgraft.core.pictures import (
+    MAX_PIXELS,
+    Source,
+    damage_named,
+    open_picture,
+    source_name,
+    too_large,
+)
 
-MAX_PIXELS: Final = 64_000_000
-"""What is unpacked at most: a file of a few kilobytes can promise gigabytes."""
 Size = tuple[int, int]
-Source = Path | str | bytes
-"""A file, or the content of one."""
 Fit = Literal["exact", "resize", "cover", "pad"]
 
-# Readers that run no program (EPS would); a JPEG of several pictures counts as JPEG.
-_FORMATS: Final = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _DEEP_MODES: Final = {"I;16": 65535, "I;16L": 65535, "I;16B": 65535, "I": 65535, "F": 1}
-# What Pillow raises on damaged files, by mutation of thousands of them.
-_DAMAGE: Final = (
-    OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, ArithmeticError,
-    AttributeError, struct.error, zlib.error,
-)  # fmt: skip
 _ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # of EXIF
 _GAP_PX: Final = 2
 
@@ -67,8 +60,8 @@ def read_picture(source: Source, *, name: str = "") -> Tensor:
 
 def read_cutout(source: Source, *, name: str = "") -> Cutout:
     """The picture in a file as `read_picture` reads it, with its transparency."""
-    name = name or _name_of(source)
-    with _opened(source, name) as image:
+    name = name or source_name(source)
+    with open_picture(source, name) as image:
         return from_pillow(image, name=name)
 
 
@@ -77,39 +70,15 @@ def picture_size(source: Source, *, name: str = "") -> Size:
 
     Raises what `read_picture` raises, as far as the header shows it.
     """
-    name = name or _name_of(source)
-    with _opened(source, name) as image:
+    name = name or source_name(source)
+    with open_picture(source, name) as image:
         if image.width * image.height > MAX_PIXELS:
-            raise _too_large(name)
-        with _damage_named(name):
+            raise too_large(name, MAX_PIXELS)
+        with damage_named(name):
             # Pillow decodes a PNG to look for an entry behind its pixels, and turns a TIFF itself.
             is_told = image.format != "TIFF" and ("exif" in image.info or image.format != "PNG")
             is_turned = is_told and image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE
         return (image.width, image.height) if is_turned else (image.height, image.width)
-
-
-def _name_of(source: Source) -> str:
-    return "the picture" if isinstance(source, bytes) else str(source)
-
-
-def _opened(source: Source, name: str) -> Image.Image:
-    """A Pillow image of which the header is read."""
-    file = io.BytesIO(source) if isinstance(source, bytes) else source
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return Image.open(file, formats=_FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _too_large(name) from None
-    except FileNotFoundError:
-        raise InputError(f"{name}: no such file; expected a picture.") from None
-    except UnidentifiedImageError:
-        raise InputError(
-            f"{name}: not a picture that can be read; it may be damaged or of another kind.\n"
-            f"  {', '.join(_FORMATS)} can be read. Open it in an image program and save it as PNG."
-        ) from None
-    except _DAMAGE as error:
-        raise InputError(f"{name}: the picture cannot be read: {error}.") from None
 
 
 def read_mask(path: Path | str) -> Tensor:
@@ -120,13 +89,13 @@ def read_mask(path: Path | str) -> Tensor:
 def from_pillow(image: Image.Image, *, name: str = "the picture") -> Cutout:
     """A Pillow image of any mode, turned as its EXIF entry says; `name` stands in errors."""
     if image.width * image.height > MAX_PIXELS:
-        raise _too_large(name)
-    with _damage_named(name):
+        raise too_large(name, MAX_PIXELS)
+    with damage_named(name):
         image = ImageOps.exif_transpose(image)
     _check_sides(image.height, image.width, name)
     if image.mode in _DEEP_MODES:
         return Cutout(_deep_grey(image, name).repeat(3, 1, 1), None)
-    with _damage_named(name):
+    with damage_named(name):
         mode = "RGBA" if image.has_transparency_data else "RGB"
         values = from_bytes(np.asarray(image.convert(mode)))
     colours, alpha = values[:3], values[3:]
@@ -149,20 +118,9 @@ def check_mask(mask: Tensor, *, name: str, least: float = 0.0, most: float = 1.0
         )
 
 
-@contextmanager
-def _damage_named(name: str) -> Generator[None]:
-    try:
-        yield
-    except _DAMAGE as error:
-        raise InputError(
-            f"{name}: the picture is damaged, cut off or of a kind that cannot be read: {error}.\n"
-            "  Copy it again, or open it in an image program and save it as PNG."
-        ) from None
-
-
 def _deep_grey(image: Image.Image, name: str) -> Tensor:
     """Grey of 16 bits or more from 0 to 1 [H, W]."""
-    with _damage_named(name):
+    with damage_named(name):
         values = np.asarray(image)
     top = _DEEP_MODES[image.mode]
     if not ((values >= 0) & (values <= top)).all():
@@ -177,13 +135,6 @@ def _deep_grey(image: Image.Image, name: str) -> Tensor:
 def _check_sides(height: int, width: int, name: str) -> None:
     if not height or not width:
         raise InputError(f"{name}: {width} x {height} pixels: there is nothing in this picture.")
-
-
-def _too_large(name: str) -> InputError:
-    return InputError(
-        f"{name}: the picture has more than {MAX_PIXELS:,} pixels.\n"
-        "  Make it smaller in an image program; models work at about one million."
-    )
 
 
 # -- sizes -----------------------------------------------------------------------------------------

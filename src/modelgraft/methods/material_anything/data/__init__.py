@@ -1,0 +1,1 @@
+"""What the estimator and the refiner learn from."""

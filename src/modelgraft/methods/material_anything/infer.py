@@ -1,0 +1,375 @@
+"""From a mesh to its material maps: ten views, one after the other, then one texture.
+
+Sections 3.4 and 3.5 of the paper. Between views, bumps are held as normals in the world, so that
+views of different cameras can be mixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from modelgraft.core.seeds import rng_seed
+from modelgraft.methods.material_anything.denoising import Denoiser
+from modelgraft.methods.material_anything.method.confidence import Light, confidence
+from modelgraft.methods.material_anything.method.maps import Maps
+from modelgraft.methods.material_anything.method.sampling import Hold
+from modelgraft.methods.material_anything.method.views import (
+    VIEWS,
+    Regions,
+    camera_of,
+    held,
+    regions,
+    similarity,
+)
+from modelgraft.spatial import frames
+from modelgraft.spatial.baking import Baked, bake
+from modelgraft.spatial.cameras import Camera
+from modelgraft.spatial.filling import gutter, laplace3d, nearest3d, voronoi2d
+from modelgraft.spatial.gbuffer import GBuffer, camera_normals, gbuffer
+from modelgraft.spatial.meshes import Mesh
+from modelgraft.spatial.sampling import texture
+from modelgraft.spatial.texels import Texels, find_texels
+
+Fill = Literal["none", "voronoi2d", "nearest3d", "laplace3d"]
+EXPONENTS = (1.0,) * 6 + (6.0,) * 3
+"""Of the cosine, by which views are mixed: sharper for bumps (the published code)."""
+_UPDATE_SHARE = 0.05
+"""Smaller shares of a view are not worth another pass (the published code)."""
+_GUTTER_PX = 4
+
+
+class Sight(NamedTuple):
+    """What a view's picture is made for or of."""
+
+    number: int
+    """Of `VIEWS`."""
+    surface: GBuffer
+    """b = 1."""
+    known: Tensor
+    """Maps that earlier views have left [1, 9, H, W]."""
+    is_known: Tensor
+    """Where they are to stay [1, 1, H, W]; 1 beside the mesh."""
+
+
+Pictures = Callable[[Sight], Tensor]
+"""The picture of a view [1, 3, H, W] in sRGB: of a texture that is there, or painted anew."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a mesh is painted."""
+
+    light: Light | Tensor = "trusted"
+    view_px: int = 64
+    texture_px: int = 256
+    steps: int = 10
+    eta: float = 0.0
+    progressive: bool = True
+    """One view after the other; else all at once, none knowing of the others."""
+    hold: Literal["x0", "noisy"] | None = "x0"
+    fill: Fill = "nearest3d"
+
+
+@dataclass
+class Counts:
+    """What was done, for the report."""
+
+    estimator: int = 0
+    """Views that went through the estimator."""
+    refiner: int = 0
+    rasters: int = 0
+    bakes: int = 0
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """A mesh, its texture's places, and what ten cameras see of it."""
+
+    mesh: Mesh
+    texels: Texels
+    cameras: tuple[Camera, ...]
+    surface: GBuffer
+    plan: Plan
+    counts: Counts = field(default_factory=Counts)
+
+    def axes(self, view: int) -> Tensor:
+        """Axes [1, H, W, 3, 3] of a view's bumps."""
+        right = torch.from_numpy(self.cameras[view].c2w[:3, 0]).float()
+        return frames.view_axes(self.surface.view(view).normal, right)
+
+    def seen(self, values: Tensor, view: int) -> Tensor:
+        """A texture [C, H, W] as a view shows it [1, C, h, w]; zeros beside the mesh."""
+        surface = self.surface.view(view)
+        assert surface.uv is not None
+        shown = texture(values[None], surface.uv).movedim(-1, 1)
+        return shown * surface.mask[:, None]
+
+
+def canvas(mesh: Mesh, plan: Plan) -> Canvas:
+    """Prepare a mesh with UVs, normals and tangents, of which the longest side is 1."""
+    assert mesh.tangents is not None
+    tangents = torch.from_numpy(mesh.tangents)
+    cameras = tuple(camera_of(view, plan.view_px) for view in VIEWS)
+    surface = gbuffer(mesh, cameras, tangents=tangents)
+    texels = find_texels(mesh, (plan.texture_px, plan.texture_px), tangents=tangents)
+    counts = Counts(rasters=len(cameras) + 1)
+    return Canvas(mesh, texels, cameras, surface, plan, counts)
+
+
+# -- views -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class _State:
+    """The texture while views are added to it."""
+
+    values: Tensor
+    """[9, H, W]; bumps are normals in the world, encoded."""
+    painted: Tensor
+    """[H, W], boolean."""
+    best: Tensor
+    """The view that sees a texel most squarely [H, W]; -1 where none does."""
+
+
+def paint(canvas: Canvas, estimator: Denoiser, pictures: Pictures, *, seed: int) -> Tensor:
+    """Maps of all views [10, 9, h, w], bumps as normals in the world, encoded."""
+    generator = torch.Generator().manual_seed(rng_seed("material", seed))
+    if not canvas.plan.progressive:
+        return _all_at_once(canvas, estimator, pictures, generator)
+    size = canvas.texels.size
+    state = _State(torch.zeros(9, *size), torch.zeros(size, dtype=torch.bool), _best(canvas))
+    views = [
+        _add_view(canvas, state, estimator, pictures, view, generator) for view in range(len(VIEWS))
+    ]
+    return torch.cat(views)
+
+
+def _best(canvas: Canvas) -> Tensor:
+    """The view that sees a texel most squarely [H, W]."""
+    nothing = canvas.surface.position.new_zeros(len(VIEWS), 1, *canvas.surface.mask.shape[1:])
+    found = bake(canvas.texels, canvas.surface, canvas.cameras, nothing, exponents=(1,))
+    canvas.counts.bakes += 1
+    return found.view
+
+
+def _all_at_once(
+    canvas: Canvas, estimator: Denoiser, pictures: Pictures, generator: torch.Generator
+) -> Tensor:
+    size = canvas.plan.view_px
+    nothing = torch.zeros(1, 9, size, size)
+    sights = [
+        Sight(view, canvas.surface.view(view), nothing, nothing[:, :1])
+        for view in range(len(VIEWS))
+    ]
+    picture = torch.cat([pictures(one) for one in sights])
+    mask = canvas.surface.mask[:, None].float()
+    normal = _normals(canvas, range(len(VIEWS)))
+    believed = confidence(canvas.plan.light, mask)
+    given = estimator.of_view(picture * mask + 1 - mask, normal, believed)
+    plan = canvas.plan
+    maps = estimator.denoise(given, steps=plan.steps, generator=generator, eta=plan.eta)
+    canvas.counts.estimator += len(VIEWS)
+    return torch.cat([
+        _in_world(canvas, Maps.split(maps.joined()[view : view + 1]), view, estimator)
+        for view in range(len(VIEWS))
+    ])  # fmt: skip
+
+
+def _normals(canvas: Canvas, views: range) -> Tensor:
+    """The cameras' normals as colours [b, 3, H, W], on white."""
+    part = slice(views.start, views.stop)
+    surface = canvas.surface._make(None if one is None else one[part] for one in canvas.surface)
+    normal = frames.encode(camera_normals(surface, canvas.cameras[part])).movedim(-1, 1)
+    mask = surface.mask[:, None].float()
+    return normal * mask + 1 - mask
+
+
+def _add_view(
+    canvas: Canvas,
+    state: _State,
+    estimator: Denoiser,
+    pictures: Pictures,
+    view: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Draw what a view sees anew, then what it sees better than those before it."""
+    known, is_painted, split = _regions(canvas, state, view)
+    visible = canvas.surface.mask[view].numpy()
+    if split.new.any():
+        given = _sight(canvas, view, known, is_painted | ~visible)
+        known = _drawn(canvas, estimator, pictures(given), given, generator)
+        _project(canvas, state, known, view, _tensor(split.new), share=1.0)
+    if split.update.sum() > _UPDATE_SHARE * visible.sum():
+        given = _sight(canvas, view, known, (is_painted | split.new | ~visible) & ~split.update)
+        known = _drawn(canvas, estimator, pictures(given), given, generator)
+        _project(canvas, state, known, view, _tensor(split.update), share=0.5)
+    return known
+
+
+def _sight(canvas: Canvas, view: int, known: Tensor, is_known: np.ndarray) -> Sight:
+    return Sight(view, canvas.surface.view(view), known, _tensor(is_known))
+
+
+def _regions(canvas: Canvas, state: _State, view: int) -> tuple[Tensor, np.ndarray, Regions]:
+    """What a view shows of the texture [1, 9, H, W], where it is painted, and what to paint."""
+    surface, camera = canvas.surface.view(view), canvas.cameras[view]
+    eye = torch.from_numpy(camera.position).float()
+    to_eye = functional.normalize(eye - surface.position, dim=-1)
+    cosine = (to_eye * surface.normal).sum(-1)[0].numpy()
+    seen = similarity(cosine, surface.is_front[0].numpy())
+    marks = torch.stack([state.painted, state.best == view]).float()
+    painted, best = (canvas.seen(marks, view)[0] > 0.5).numpy()
+    return canvas.seen(state.values, view), painted, regions(seen, painted, best)
+
+
+def _tensor(mask: np.ndarray) -> Tensor:
+    return torch.from_numpy(mask).float()[None, None]
+
+
+def _drawn(
+    canvas: Canvas,
+    estimator: Denoiser,
+    picture: Tensor,
+    sight: Sight,
+    generator: torch.Generator,
+) -> Tensor:
+    """Maps of a view [1, 9, H, W]; what is known is held."""
+    plan, view = canvas.plan, sight.number
+    mask = sight.surface.mask[:, None].float()
+    is_known = sight.is_known * mask
+    believed = confidence(plan.light, mask, is_known)
+    given = estimator.of_view(
+        picture * mask + 1 - mask, _normals(canvas, range(view, view + 1)), believed
+    )
+    hold = None
+    if plan.hold is not None and is_known.any():
+        frame = _in_view(canvas, sight.known, view, estimator)
+        latents = estimator.encode(frame)
+        kept = _tensor(held(sight.is_known[0, 0].numpy() == 0))
+        size = (latents.shape[2], latents.shape[3])
+        hold = Hold(latents, functional.interpolate(kept, size=size), plan.hold)
+    maps = estimator.denoise(given, steps=plan.steps, generator=generator, hold=hold, eta=plan.eta)
+    canvas.counts.estimator += 1
+    return _in_world(canvas, maps, view, estimator)
+
+
+def _in_world(canvas: Canvas, maps: Maps, view: int, estimator: Denoiser) -> Tensor:
+    """Maps [1, 9, H, W] with the bumps of a view's frame turned into the world's."""
+    axes = _frame(canvas, view, estimator)
+    normal = frames.to_world(frames.decode(maps.bump.movedim(1, -1)), axes)
+    return maps._replace(bump=frames.encode(normal).movedim(-1, 1)).joined()
+
+
+def _in_view(canvas: Canvas, values: Tensor, view: int, estimator: Denoiser) -> Maps:
+    """The opposite, on white as the estimator learnt it."""
+    maps = Maps.split(values)
+    axes = _frame(canvas, view, estimator)
+    normal = frames.from_world(frames.decode(maps.bump.movedim(1, -1)), axes)
+    found = maps._replace(bump=frames.encode(normal).movedim(-1, 1)).joined()
+    mask = canvas.surface.mask[view][None, None].float()
+    return Maps.split(found * mask + 1 - mask)
+
+
+def _frame(canvas: Canvas, view: int, estimator: Denoiser) -> Tensor:
+    if estimator.frame == "view":
+        return canvas.axes(view)
+    surface = canvas.surface.view(view)
+    assert surface.tangent is not None
+    return frames.uv_axes(surface.normal, surface.tangent)
+
+
+def _project(
+    canvas: Canvas, state: _State, maps: Tensor, view: int, where: Tensor, *, share: float
+) -> None:
+    """Put a view's maps into the texture `where` [1, 1, H, W] is 1.
+
+    Of an albedo that was there `1 - share` stays, of other maps nothing.
+    """
+    surface = canvas.surface.view(view)
+    chosen = surface._replace(is_front=surface.is_front & (where[:, 0] > 0))
+    camera = canvas.cameras[view : view + 1]
+    found = bake(canvas.texels, chosen, camera, maps, exponents=EXPONENTS)
+    canvas.counts.bakes += 1
+    shares = torch.tensor([share] * 3 + [1.0] * 6).view(-1, 1, 1)
+    shares = torch.where(state.painted, shares, 1.0)
+    mixed = torch.lerp(state.values, found.values, shares)
+    state.values = torch.where(found.seen, mixed, state.values)
+    state.painted |= found.seen
+
+
+# -- texture ---------------------------------------------------------------------------------------
+
+
+class Painted(NamedTuple):
+    """The maps of a mesh as textures, and how they came about."""
+
+    maps: Maps
+    """[1, 3, H, W] each; bumps in the tangent frame of the UVs."""
+    baked: Baked
+    """Before holes were filled; bumps as normals in the world."""
+    counts: Counts
+
+
+def assemble(canvas: Canvas, views: Tensor, refiner: Denoiser | None, *, seed: int) -> Painted:
+    """One texture of the maps of all views [10, 9, h, w], with holes filled and refined.
+
+    The refiner is called once; what it draws is kept where no view has seen the mesh, and the
+    filled texture elsewhere.
+    """
+    plan, texels = canvas.plan, canvas.texels
+    found = bake(texels, canvas.surface, canvas.cameras, views, exponents=EXPONENTS)
+    canvas.counts.bakes += 1
+    values = _filled(found.values, found.seen, texels, plan.fill)
+    maps = _in_texture(values, texels)
+    if refiner is not None:
+        generator = torch.Generator().manual_seed(rng_seed("refine", seed))
+        given = refiner.of_texture(_with_holes(maps, found.seen), positions(canvas))
+        drawn = refiner.denoise(given, steps=plan.steps, generator=generator, eta=plan.eta)
+        canvas.counts.refiner += 1
+        maps = Maps(*(
+            torch.where(found.seen, own, new) for own, new in zip(maps, drawn, strict=True)
+        ))  # fmt: skip
+    padded = gutter(maps.joined()[0], texels.mask, _GUTTER_PX)
+    return Painted(Maps.split(padded[None]).sound(), found, canvas.counts)
+
+
+def _filled(values: Tensor, seen: Tensor, texels: Texels, fill: Fill) -> Tensor:
+    if fill == "none" or bool((seen | ~texels.mask).all()):
+        return values
+    if fill == "voronoi2d":
+        return voronoi2d(values, seen)
+    return (nearest3d if fill == "nearest3d" else laplace3d)(values, seen, texels)
+
+
+def _in_texture(values: Tensor, texels: Texels) -> Maps:
+    """Maps with bumps turned from the world into the tangent frame; flat beside the charts."""
+    maps = Maps.split(values[None])
+    assert texels.tangent is not None
+    axes = frames.uv_axes(texels.normal, texels.tangent)
+    normal = frames.from_world(frames.decode(texels.values(maps.bump[0])), axes)
+    # A bump of a slanted view can point below the surface; glTF's normals have z > 0.
+    normal = functional.normalize(
+        torch.cat([normal[:, :2], normal[:, 2:].clamp_min(0.05)], 1), dim=1
+    )
+    flat = torch.tensor([0.5, 0.5, 1.0]).view(3, 1, 1)
+    bump = torch.where(texels.mask, texels.image(frames.encode(normal)), flat)
+    return maps._replace(bump=bump[None])
+
+
+def _with_holes(maps: Maps, seen: Tensor) -> Maps:
+    """White where no view has seen the mesh, as the refiner learnt it."""
+    return Maps(*(torch.where(seen, one, 1.0) for one in maps))
+
+
+def positions(canvas: Canvas) -> Tensor:
+    """Where each texel lies in space, from 0 to 1, as a picture [1, 3, H, W] on white."""
+    texels = canvas.texels
+    found = texels.image(texels.position + 0.5)
+    return torch.where(texels.mask, found, 1.0)[None]

@@ -1,0 +1,1 @@
+"""Material Anything as tensor functions, in the paper's order."""

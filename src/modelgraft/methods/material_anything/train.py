@@ -1,0 +1,139 @@
+"""Training estimators on views, from any source of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from modelgraft.core.runs import Run
+from modelgraft.core.seeds import rng_seed
+from modelgraft.methods.material_anything.data.spoiling import spoil
+from modelgraft.methods.material_anything.denoising import Denoiser
+from modelgraft.methods.material_anything.lighting import training_lights
+from modelgraft.methods.material_anything.method.objective import Views as Compared
+from modelgraft.methods.material_anything.method.objective import (
+    Weights,
+    decoded_losses,
+    velocity_losses,
+)
+from modelgraft.methods.material_anything.method.sampling import noisy
+from modelgraft.methods.material_anything.world import Views
+from modelgraft.training.config import OptimConfig
+from modelgraft.training.ema import Ema
+from modelgraft.training.fit import Loss, fit
+from modelgraft.training.processes import accelerator_of
+
+
+class Source(Protocol):
+    """Views to learn from, by number."""
+
+    total: int
+
+    def take(self, places: Sequence[int]) -> Views:
+        """Views with these numbers, each below `total`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What an estimator learns."""
+
+    steps: int
+    optim: OptimConfig
+    weights: Weights = field(default_factory=Weights)
+    is_told: bool = True
+    """Whether the mask says which light to believe; else it is 1 everywhere."""
+    ema: float = 0.999
+
+
+class Batch(NamedTuple):
+    """Views and what the network is shown of them."""
+
+    views: Views
+    picture: Tensor
+    """[n, 3, H, W]"""
+    confidence: Tensor
+    """[n, 1, H, W]"""
+    seed: int
+    """Of the lights of the render loss."""
+
+
+def shown(views: Views, seeds: Sequence[int], *, is_told: bool = True) -> Batch:
+    """Pictures of views, some with their light spoilt, each drawn from its own seed."""
+    eyes = views.eye.numpy()
+    first, second = (
+        views.pictures([
+            training_lights(eye, seed=rng_seed(name, seed))
+            for eye, seed in zip(eyes, seeds, strict=True)
+        ])
+        for name in ("light", "other light")
+    )  # fmt: skip
+    parts = [
+        spoil(*(one[place].movedim(0, -1).numpy() for one in (first, second, views.maps.albedo)),
+              views.mask[place, 0].numpy(), seed=seed)
+        for place, seed in enumerate(seeds)
+    ]  # fmt: skip
+    picture = torch.from_numpy(np.stack([one.picture for one in parts])).movedim(-1, 1)
+    believed = torch.from_numpy(np.stack([one.confidence for one in parts]))[:, None]
+    return Batch(views, picture, believed if is_told else torch.ones_like(believed), seeds[0])
+
+
+def train_estimator(
+    denoiser: Denoiser, model: nn.Module, source: Source, learning: Learning, run: Run,
+    between: Callable[[int, Ema], None] | None = None,
+) -> Ema:  # fmt: skip
+    """Train `model`, the network of the denoiser; what comes back are its averaged weights."""
+    accelerator = accelerator_of(learning.optim, run.settings)
+    rank, world = accelerator.process_index, accelerator.num_processes
+    size, schedule = learning.optim.batch, denoiser.schedule
+    ema = Ema(model, learning.ema)
+
+    def batches(step: int) -> list[Batch]:
+        numbers = range(step * size, (step + 1) * size)[rank::world]
+        found = []
+        for start in range(0, len(numbers), learning.optim.micro_batch):
+            seeds = [
+                rng_seed("view", run.seed, one)
+                for one in numbers[start : start + learning.optim.micro_batch]
+            ]
+            views = source.take([one % source.total for one in seeds])
+            found.append(shown(views, seeds, is_told=learning.is_told))
+        return found
+
+    def step(batch: Batch) -> Loss:
+        number = len(batch.views)
+        given = denoiser.of_view(batch.picture, batch.views.normal, batch.confidence)
+        clean = denoiser.encode(batch.views.maps)
+        time = torch.randint(len(schedule.kept), (number,))
+        noise = torch.randn_like(clean)
+        z = noisy(schedule, clean, noise, time)
+        found = denoiser.predict(z, time, given)
+        parts = {"velocity": velocity_losses(schedule, clean, noise, time, found)}
+        weights = learning.weights
+        if weights.maps or weights.render:
+            lights = [
+                training_lights(eye, seed=rng_seed("render", batch.seed, place))
+                for place, eye in enumerate(batch.views.eye.numpy())
+            ]
+            compared = Compared(
+                batch.views.maps, batch.views.mask, lambda maps: batch.views.radiance(maps, lights)
+            )
+            parts["maps"], parts["render"] = decoded_losses(
+                schedule, z, time, found, compared, denoiser.decode
+            )  # fmt: skip
+        own = sum(getattr(weights, name) * one for name, one in parts.items())
+        values = {name: float(one.detach().mean()) for name, one in parts.items()}
+        return Loss(own.sum(), number, values)
+
+    def after(index: int) -> None:
+        if between is not None and accelerator.is_main_process:
+            between(index, ema)
+
+    fit(step, batches, model, run, learning.optim, steps=learning.steps,
+        accelerator=accelerator, ema=ema, between=after)  # fmt: skip
+    return ema

@@ -1,0 +1,1 @@
+"""Meshes, cameras, rasterising, shading and their files: everything with three dimensions."""

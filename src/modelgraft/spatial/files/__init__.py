@@ -1,0 +1,1 @@
+"""Mesh, texture and point files: read within hard limits, written whole or not at all."""

@@ -1,0 +1,1 @@
+"""Shading of surfaces by glTF's metallic-roughness material: lamps, environments, radiance."""
