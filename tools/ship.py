@@ -1,8 +1,9 @@
 """Put a trained model into the package: python tools/ship.py NAME RUN [EVALUATION].
 
 RUN is the folder of a finished training run, NAME an asset of source "shipped" in assets.toml.
-The weights are stored as float16, the table gets their hashes, and `tiny/weights/manifest.json`
-says how they were made and, from the folder of a run of `evaluate`, what they score.
+The weights are stored as float16 (a pipeline's are already), the table gets their hashes, and
+`tiny/weights/manifest.json` says how they were made and, from the folder of a run of `evaluate`,
+what they score.
 """
 
 from __future__ import annotations
@@ -28,17 +29,29 @@ def ship(name: str, run: Path, evaluation: Path | None) -> None:
     """Copy the model of a run, and write down where it came from."""
     target = PACKAGE / "tiny" / "weights" / name
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(run / "artefacts" / "model", target, ignore=lambda *_: ["README.md"])
+    pipeline = run / "artefacts" / name
+    if pipeline.exists():
+        shutil.copytree(pipeline, target)
+        weights = target / "transformer" / "diffusion_pytorch_model.safetensors"
+    else:
+        weights = _copied_model(run / "artefacts" / "model", target)
+    files = sorted(path for path in target.rglob("*") if path.is_file())
+    for path in files:
+        path.chmod(0o644)
+    assert sum(path.stat().st_size for path in files) < LIMIT
+    _list_files(name, files)
+    _note(name, run, evaluation, hashlib.sha256(weights.read_bytes()).hexdigest())
+
+
+def _copied_model(source: Path, target: Path) -> Path:
+    """The weights file of a language model, stored as float16."""
+    shutil.copytree(source, target, ignore=lambda *_: ["README.md"])
     weights = target / "model.safetensors"
     halves = {key: tensor.to(torch.float16) for key, tensor in load_file(weights).items()}
     save_file(halves, weights, metadata={"format": "pt"})
     config = json.loads((target / "config.json").read_text())
     (target / "config.json").write_text(json.dumps({**config, "dtype": "float16"}, indent=2) + "\n")
-    weights.chmod(0o644)
-    files = sorted(path for path in target.iterdir() if path.is_file())
-    assert sum(path.stat().st_size for path in files) < LIMIT
-    _list_files(name, files)
-    _note(name, run, evaluation, hashlib.sha256(weights.read_bytes()).hexdigest())
+    return weights
 
 
 def _list_files(name: str, files: list[Path]) -> None:

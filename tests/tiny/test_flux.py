@@ -120,6 +120,23 @@ def test_what_a_fill_model_is_shown_is_what_the_stock_call_shows_it(pipe: FluxPi
     assert torch.allclose(shown[0][:, :, 48:], expected, atol=1e-5)
 
 
+def test_the_embedded_fill_model_keeps_what_is_known_and_draws_the_rest() -> None:
+    fill = load_flux("tiny:flux-fill", device="cpu", dtype="float32").pipe
+    shown = singles(np.arange(4) + 500_000, seed=3, split="held-out")
+    picture = torch.from_numpy(shown.image).permute(0, 3, 1, 2)
+    hidden = torch.zeros(4, 1, 32, 32)
+    hidden[..., 12:] = 1
+    drawn = fill(
+        list(shown.captions), image=picture, mask_image=hidden, num_inference_steps=8,
+        height=32, width=32, guidance_scale=1.0, output_type="pt",
+        generator=torch.Generator().manual_seed(0),
+    ).images  # fmt: skip
+    error = (drawn - picture).square()
+    other = (drawn.roll(1, 0) - picture).square()
+    assert float((error * (1 - hidden)).sum() / (1 - hidden).sum() / 3) < 0.01
+    assert float((error * hidden).sum()) < 0.5 * float((other * hidden).sum())
+
+
 def test_a_saved_fill_model_loads_and_is_trained_further(
     pipe: FluxPipeline, tmp_path: Path
 ) -> None:
