@@ -70,7 +70,7 @@ def test_one_heads_output_reaches_the_others_weights_only_through_the_merge(unet
     for name, parameter in model.named_parameters():
         other = name.split(".")[1] in ("1", "2")
         if name.startswith(("up_blocks_outer", "conv_norm_out", "conv_out")) and other:
-            assert parameter.grad is None, name
+            assert parameter.grad is None or parameter.grad.abs().max() == 0, name
         elif name.startswith("down_blocks_outer"):
             assert parameter.grad is not None, name
     with torch.no_grad():  # no merge, no way from one head's outer level to another's output
