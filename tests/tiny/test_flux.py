@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from diffusers import FluxFillPipeline, FluxPipeline
 
+from modelgraft.core.errors import ConfigError
 from modelgraft.core.runs import open_run
 from modelgraft.diffusion.latents import encode
 from modelgraft.diffusion.load import load_flux
@@ -95,6 +97,15 @@ def test_training_lowers_the_error_and_goes_on_after_a_stop(tmp_path: Path) -> N
     run(tmp_path / "parts", 3)
     parts = run(tmp_path / "parts", 6)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_processes_that_cannot_share_a_batch_evenly_are_refused(
+    pipe: FluxPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three = SimpleNamespace(process_index=0, num_processes=3)
+    monkeypatch.setattr("modelgraft.tiny.recipes.flux.accelerator_of", lambda *_: three)
+    with open_run(tmp_path, seed=0) as opened, pytest.raises(ConfigError, match="multiple of 3"):
+        train_flux(pipe, FluxRecipe(steps=1), OptimConfig(batch=4, micro_batch=4), opened)
 
 
 def test_an_untrained_fill_model_predicts_what_its_base_does(pipe: FluxPipeline) -> None:

@@ -24,7 +24,7 @@ from modelgraft.core.errors import (
 from modelgraft.core.runs import open_run
 from modelgraft.training.config import OptimConfig
 from modelgraft.training.ema import Ema
-from modelgraft.training.fit import Loss, fit
+from modelgraft.training.fit import Loss, _sum_over_processes, fit
 from modelgraft.training.optim import optimizer_of
 
 
@@ -263,3 +263,27 @@ def test_two_processes_train_as_one(tmp_path, config, launcher, form):
     assert done.returncode == 0, done.stderr[-2000:]
     shared = load_file(target)
     assert distance(alone, shared) < 1e-12
+
+
+def test_gradients_of_several_types_are_summed_in_calls_of_any_size(tmp_path, monkeypatch):
+    """In one process the sum is the gradient itself, however it was packed; none becomes zero."""
+    monkeypatch.setattr("modelgraft.training.fit._BUCKET", 10)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1
+    )
+    try:
+        parameters = [
+            torch.nn.Parameter(torch.zeros(shape, dtype=dtype))
+            for shape, dtype in (
+                ((3,), torch.float32), ((4, 4), torch.float32), ((2, 2), torch.float64),
+                ((5,), torch.float32), ((1,), torch.float32),
+            )
+        ]  # fmt: skip
+        for one in parameters[:-1]:
+            one.grad = torch.randn_like(one)
+        before = [one.grad.clone() for one in parameters[:-1]]
+        _sum_over_processes(parameters)
+    finally:
+        torch.distributed.destroy_process_group()
+    assert all(torch.equal(one.grad, had) for one, had in zip(parameters, before, strict=False))
+    assert parameters[-1].grad.tolist() == [0]

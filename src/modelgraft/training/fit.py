@@ -188,22 +188,23 @@ def _reduce(
 
 def _sum_over_processes(parameters: Iterable[nn.Parameter]) -> None:
     """Sum the gradients over the processes, many a call: a call costs more than small ones do."""
-    buckets: dict[torch.dtype, list[Tensor]] = {}
+    waiting: list[Tensor] = []
+    size = 0
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-        bucket = buckets.setdefault(parameter.dtype, [])
-        bucket.append(parameter.grad)
-        if sum(one.numel() for one in bucket) > _BUCKET:
-            _sum_together(bucket)
-            bucket.clear()
-    for bucket in buckets.values():
-        _sum_together(bucket)
+        gradient = parameter.grad
+        if waiting and (gradient.dtype != waiting[0].dtype or size + gradient.numel() > _BUCKET):
+            _sum_together(waiting)
+            waiting, size = [], 0
+        waiting.append(gradient)
+        size += gradient.numel()
+    if waiting:
+        _sum_together(waiting)
 
 
 def _sum_together(gradients: Sequence[Tensor]) -> None:
-    if not gradients:
-        return
+    """Sum gradients of one number type in one call."""
     flat = torch.cat([one.flatten() for one in gradients])
     dist.all_reduce(flat)
     sizes = [one.numel() for one in gradients]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -9,6 +11,7 @@ from modelgraft.core.seeds import rng_seed
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -30,8 +33,8 @@ def uniforms(name: str, seed: int, items: ArrayLike, count: int) -> Floats:
     return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def between(numbers: Floats, low: float, high: float) -> Floats:
-    """Uniform numbers stretched to [low, high)."""
+def between(numbers: Any, low: float, high: float) -> Any:
+    """Uniform numbers, an array or one alone, stretched to [low, high)."""
     return low + (high - low) * numbers
 
 

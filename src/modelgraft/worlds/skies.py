@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from modelgraft.worlds.draws import uniforms
+from modelgraft.worlds.draws import between, uniforms
 
 Floats = NDArray[np.float64]
 Drawing = Callable[[Floats, Floats], Floats]
@@ -47,28 +47,28 @@ def _overcast(directions: Floats, numbers: Floats) -> Floats:
     """Bright above, dark below, a little coloured (CIE overcast sky over a floor)."""
     up = directions[..., 1:2]
     cloud = (1 + 2 * up.clip(0)) / 3 * _tint(numbers[0], 0.15)
-    floor = _span(numbers[2], 0.05, 0.2) * _tint(numbers[1], 0.4)
+    floor = between(numbers[2], 0.05, 0.2) * _tint(numbers[1], 0.4)
     return floor + _step(up, 0.0, 0.1) * (cloud - floor)
 
 
 def _two_tone(directions: Floats, numbers: Floats) -> Floats:
     """A warm side that fades into a cold one."""
-    towards = _direction(numbers[0], _span(numbers[1], -0.2, 0.4))
+    towards = _direction(numbers[0], between(numbers[1], -0.2, 0.4))
     share = _step((directions @ towards)[..., None], -0.7, 0.7)
     warm, cold = np.array([1.0, 0.62, 0.36]), np.array([0.3, 0.5, 1.0])
-    return 0.03 + share * warm + (1 - share) * _span(numbers[2], 0.1, 0.3) * cold
+    return 0.03 + share * warm + (1 - share) * between(numbers[2], 0.1, 0.3) * cold
 
 
 def _softbox(directions: Floats, numbers: Floats) -> Floats:
     """One large rectangle, high on a side, in a dim room."""
-    box = _rectangle(directions, _direction(numbers[0], _span(numbers[1], 0.3, 0.8)), 0.6, 0.45)
-    return 0.08 + _span(numbers[2], 8, 14) * box * _tint(numbers[3], 0.1)
+    box = _rectangle(directions, _direction(numbers[0], between(numbers[1], 0.3, 0.8)), 0.6, 0.45)
+    return 0.08 + between(numbers[2], 8, 14) * box * _tint(numbers[3], 0.1)
 
 
 def _two_softboxes(directions: Floats, numbers: Floats) -> Floats:
     """A key and a weaker fill on opposite sides."""
-    turn, up = numbers[0], _span(numbers[1], 0.2, 0.7)
-    opposite = turn + _span(numbers[2], 0.35, 0.65)
+    turn, up = numbers[0], between(numbers[1], 0.2, 0.7)
+    opposite = turn + between(numbers[2], 0.35, 0.65)
     key = _rectangle(directions, _direction(turn, up), 0.5, 0.5)
     fill = _rectangle(directions, _direction(opposite, 0.5 * up), 0.35, 0.7)
     return 0.06 + 12 * key * _tint(numbers[3], 0.15) + 5 * fill * _tint(numbers[4], 0.3)
@@ -85,23 +85,23 @@ def _striplights(directions: Floats, numbers: Floats) -> Floats:
 
 def _sunny(directions: Floats, numbers: Floats) -> Floats:
     """A high sun in a blue sky over ground."""
-    return _day(directions, numbers, _span(numbers[1], 0.5, 0.9), np.array([1.0, 0.95, 0.85]))
+    return _day(directions, numbers, between(numbers[1], 0.5, 0.9), np.array([1.0, 0.95, 0.85]))
 
 
 def _sunset(directions: Floats, numbers: Floats) -> Floats:
     """A low orange sun."""
-    return _day(directions, numbers, _span(numbers[1], 0.08, 0.2), np.array([1.0, 0.5, 0.18]))
+    return _day(directions, numbers, between(numbers[1], 0.08, 0.2), np.array([1.0, 0.5, 0.18]))
 
 
 def _window(directions: Floats, numbers: Floats) -> Floats:
     """A room with one window of four panes and a warm lamp at the other side."""
-    towards = _direction(numbers[0], _span(numbers[1], 0.05, 0.25))
+    towards = _direction(numbers[0], between(numbers[1], 0.05, 0.25))
     right, up = _axes(towards)
     ahead = (directions @ towards)[..., None].clip(1e-6)
     x, y = ((directions @ axis)[..., None] / ahead for axis in (right, up))
     is_pane = (np.abs(x) < 0.55) & (np.abs(y) < 0.75) & (np.abs(x) > 0.04) & (np.abs(y) > 0.04)
     pane = is_pane & (directions @ towards > 0)[..., None]
-    lamp = _direction(numbers[0] + _span(numbers[2], 0.35, 0.65), 0.6)
+    lamp = _direction(numbers[0] + between(numbers[2], 0.35, 0.65), 0.6)
     glow = np.exp(60 * ((directions @ lamp)[..., None] - 1))
     wall = 0.1 + 0.06 * directions[..., 1:2]
     return wall + 9 * pane * np.array([0.75, 0.9, 1.0]) + 10 * glow * np.array([1.0, 0.66, 0.36])
@@ -127,7 +127,7 @@ def _day(directions: Floats, numbers: Floats, height: float, colour: Floats) -> 
     sun, halo = _step(along, 0.9938, 0.9953), np.exp(12 * (along - 1))
     pale = np.exp(-3 * up.clip(0))
     above = (1 - pale) * np.array([0.18, 0.4, 1.0]) + pale * (0.3 + 0.7 * colour)
-    ground = _span(numbers[2], 0.1, 0.3) * _tint(numbers[3], 0.5)
+    ground = between(numbers[2], 0.1, 0.3) * _tint(numbers[3], 0.5)
     share = _step(up, -0.02, 0.02)
     return share * (above + 2 * halo * colour) + (1 - share) * ground + 150 * sun * colour
 
@@ -152,10 +152,6 @@ def _rectangle(directions: Floats, towards: Floats, wide: float, high: float) ->
     x, y = (np.abs(directions @ axis)[..., None] / ahead.clip(1e-6) for axis in (right, up))
     inside = 1 - _step(x, 0.9 * wide, 1.1 * wide)
     return inside * (1 - _step(y, 0.9 * high, 1.1 * high)) * (ahead > 0)
-
-
-def _span(number: float, low: float, high: float) -> float:
-    return low + (high - low) * number
 
 
 def _tint(number: float, saturation: float) -> Floats:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.spatial.transform import Rotation
 
-from modelgraft.worlds.draws import uniforms
+from modelgraft.worlds.draws import between, uniforms
 from modelgraft.worlds.noise import fractal_noise
 from modelgraft.worlds.splits import Split, placed
 from modelgraft.worlds.surfaces import (
@@ -92,14 +92,14 @@ def _box(first: float, second: float, free: Floats) -> Shell:
 
 def _cylinder(first: float, second: float, free: Floats) -> Shell:
     """Height over width, and the width of the top over that of the bottom."""
-    height, top = _ratio(first, 0.3, 3.0), _span(second, 0.35, 1.0)
+    height, top = _ratio(first, 0.3, 3.0), between(second, 0.35, 1.0)
     profile = np.array([[0, 0], [1, 0], [top, 2 * height], [0, 2 * height]])
     return turned(profile, _segments(free[0], 16))
 
 
 def _capsule(first: float, second: float, free: Floats) -> Shell:
     """Length over width of the straight part, and how far its caps stand out."""
-    half, cap = _span(first, 0.1, 2.0), _span(second, 0.4, 1.2)
+    half, cap = between(first, 0.1, 2.0), between(second, 0.4, 1.2)
     turn = np.linspace(0, np.pi / 2, 9)
     top = np.stack([np.cos(turn), half + cap * np.sin(turn)], axis=-1)
     top[-1, 0] = 0
@@ -108,7 +108,7 @@ def _capsule(first: float, second: float, free: Floats) -> Shell:
 
 def _torus(first: float, second: float, free: Floats) -> Shell:
     """Thickness over the ring's radius, and the height of its section over the width."""
-    thick, high = _span(first, 0.15, 0.6), _ratio(second, 0.5, 1.8)
+    thick, high = between(first, 0.15, 0.6), _ratio(second, 0.5, 1.8)
     turn = 2 * np.pi * np.arange(20) / 20
     ring = np.stack([1 + thick * np.cos(turn), thick * high * np.sin(turn)], axis=-1)
     return turned(ring, _segments(free[0], 24), is_ring=True)
@@ -116,7 +116,7 @@ def _torus(first: float, second: float, free: Floats) -> Shell:
 
 def _annulus(first: float, second: float, free: Floats) -> Shell:
     """Radius of the hole, and height, over the radius."""
-    hole, half = _span(first, 0.3, 0.8), _ratio(second, 0.1, 0.7)
+    hole, half = between(first, 0.3, 0.8), _ratio(second, 0.1, 0.7)
     ring = np.array([[1, -half], [1, half], [hole, half], [hole, -half]])
     return turned(ring, _segments(free[0], 24), is_ring=True)
 
@@ -127,14 +127,14 @@ def _pebble(first: float, second: float, free: Floats) -> Shell:
     frequency = np.float32(_ratio(second, 0.7, 2.5))
     points = (ball.vertices * frequency).astype(np.float32)
     noise = fractal_noise(points, int(free[0] * 2**31), octaves=2).value.astype(np.float64)
-    squashed = np.array([1.0, _span(free[1], 0.6, 1.0), _span(free[2], 0.7, 1.0)])
-    radius = 1 + _span(first, 0.15, 0.6) * noise
+    squashed = np.array([1.0, between(free[1], 0.6, 1.0), between(free[2], 0.7, 1.0)])
+    radius = 1 + between(first, 0.15, 0.6) * noise
     return Shell(ball.vertices * radius[:, None] * squashed, ball.faces)
 
 
 def _superquadric(first: float, second: float, free: Floats) -> Shell:
     """Barr 1981: both exponents from 0.2, nearly a box, over 1, a ball, to 2, an octahedron."""
-    north, east = _span(first, 0.2, 2.0), _span(second, 0.2, 2.0)
+    north, east = between(first, 0.2, 2.0), between(second, 0.2, 2.0)
     rise = np.linspace(-np.pi / 2, np.pi / 2, 25)[1:-1, None]
     turn = 2 * np.pi * np.arange(48) / 48
     level = _power(np.cos(rise), north)
@@ -143,7 +143,7 @@ def _superquadric(first: float, second: float, free: Floats) -> Shell:
         _power(np.sin(rise), north) * np.ones_like(turn),
         level * _power(np.cos(turn), east),
     ]
-    size = np.array([1.0, _span(free[0], 0.6, 1.6), _span(free[1], 0.6, 1.0)])
+    size = np.array([1.0, between(free[0], 0.6, 1.6), between(free[1], 0.6, 1.0)])
     end = np.array([0, size[1], 0])
     return skin(np.stack(rings, axis=-1) * size, ends=(-end, end))
 
@@ -152,7 +152,7 @@ def _lathe(first: float, second: float, free: Floats) -> Shell:
     """Height over width, and the height of the waist; a spline through six free radii."""
     knots = np.array([0.0, 0.15, 0.35, 0.55, 0.75, 0.9, 1.0])
     radii = 0.35 + 0.65 * free[:7]
-    waist = _span(second, 0.1, 0.9)
+    waist = between(second, 0.1, 0.9)
     radii *= 1 - 0.6 * np.exp(-(((knots - waist) / 0.16) ** 2))
     height = np.linspace(0, 1, 36)
     side = np.stack([PchipInterpolator(knots, radii)(height), height], axis=-1)
@@ -163,7 +163,7 @@ def _lathe(first: float, second: float, free: Floats) -> Shell:
 
 def _bowl(first: float, second: float, free: Floats) -> Shell:
     """Depth over radius, and the thickness of the wall."""
-    deep, wall = _span(first, 0.5, 1.4), _span(second, 0.06, 0.2)
+    deep, wall = between(first, 0.5, 1.4), between(second, 0.06, 0.2)
     turn = np.linspace(-np.pi / 2, 0, 14)
     outer = np.stack([np.cos(turn), deep * np.sin(turn)], axis=-1)
     inner = outer[::-1] * [1 - wall, 1 - wall / deep]
@@ -209,10 +209,10 @@ def _union(split: Split, number: int, seed: int) -> Shell:
         family, *rest = drawn[1 + 6 * place : 7 + 6 * place]
         part = _part(split, number, seed, names[int(family * len(names))], place)
         vertices = part.vertices - (part.vertices.min(axis=0) + part.vertices.max(axis=0)) / 2
-        vertices *= _span(rest[0], 0.55, 1.0) / np.abs(vertices).max() if place else 1
+        vertices *= between(rest[0], 0.55, 1.0) / np.abs(vertices).max() if place else 1
         vertices /= np.abs(vertices).max() if not place else 1
         away = _any_turn(np.array(rest[1:4])).apply([0.0, 0.0, 1.0])
-        vertices += _span(rest[4], 0.5, 0.9) * away * bool(place)
+        vertices += between(rest[4], 0.5, 0.9) * away * bool(place)
         parts.append(Shell(vertices, part.faces))
     return joined(parts)
 
@@ -251,10 +251,6 @@ def _any_turn(numbers: Floats) -> Rotation:
     radii = np.sqrt([1 - first, 1 - first, first, first])
     waves = np.array([np.sin(turns[0]), np.cos(turns[0]), np.sin(turns[2]), np.cos(turns[2])])
     return Rotation.from_quat(radii * waves)
-
-
-def _span(number: float, low: float, high: float) -> float:
-    return low + (high - low) * number
 
 
 def _ratio(number: float, low: float, high: float) -> float:

@@ -15,8 +15,8 @@ from modelgraft.core.seeds import rng_seed
 from modelgraft.methods.material_anything.data.spoiling import spoil
 from modelgraft.methods.material_anything.denoising import Denoiser
 from modelgraft.methods.material_anything.lighting import training_lights
-from modelgraft.methods.material_anything.method.objective import Views as Compared
 from modelgraft.methods.material_anything.method.objective import (
+    Truth,
     Weights,
     decoded_losses,
     velocity_losses,
@@ -120,7 +120,7 @@ def train_estimator(
                 training_lights(eye, seed=rng_seed("render", batch.seed, place))
                 for place, eye in enumerate(batch.views.eye.numpy())
             ]
-            compared = Compared(
+            compared = Truth(
                 batch.views.maps, batch.views.mask, lambda maps: batch.views.radiance(maps, lights)
             )
             parts["maps"], parts["render"] = decoded_losses(

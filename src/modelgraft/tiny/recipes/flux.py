@@ -12,6 +12,7 @@ from diffusers.pipelines.flux.pipeline_flux_fill import FluxFillPipeline
 from einops import reduce
 from torch import Tensor, nn
 
+from modelgraft.core.errors import ConfigError
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
 from modelgraft.diffusion.flow import FEW_TOKENS, noisy, velocity
@@ -166,15 +167,22 @@ def train_flux(pipe: Any, recipe: FluxRecipe, optim: OptimConfig, run: Run) -> E
     """Train the pipeline's parts on the toy world; what comes back are the averaged weights.
 
     An inpainting pipeline learns on random masks. Every 500 steps the run's metrics get what
-    `Probe` measures. Processes share each batch.
+    `Probe` measures. Processes share each batch evenly.
     """
     accelerator = accelerator_of(optim, run.settings)
     rank, world = accelerator.process_index, accelerator.num_processes
     parts = trained_parts(pipe).train().requires_grad_(True)
     ema = Ema(parts, EMA_DECAY)
     banks = [Bank(pipe, draw, recipe, run.seed) for draw in (singles, diptychs)]
-    pairs = round(recipe.diptychs * optim.batch)
-    shares = ((optim.batch - pairs) // world, pairs // world)
+    if optim.batch % world:
+        raise ConfigError(
+            "optim.batch",
+            f"optim.batch {optim.batch}: {world} processes cannot share it evenly.\n"
+            f"  Take a multiple of {world}.",
+        )
+    own = optim.batch // world
+    pairs = round(recipe.diptychs * own)
+    shares = (own - pairs, pairs)
     empty = word_ids(pipe, [""])
     probe = Probe(pipe, recipe.stage, run.seed)
 

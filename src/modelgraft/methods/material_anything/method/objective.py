@@ -23,7 +23,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Views:
+class Truth:
     """What a batch of views is compared with."""
 
     maps: Maps
@@ -49,7 +49,7 @@ def decoded_losses(
     latents: Tensor,
     step: Tensor,
     found: Tensor,
-    views: Views,
+    truth: Truth,
     decode: Callable[[Tensor], Maps],
 ) -> tuple[Tensor, Tensor]:
     """L_mat and L_p of each sample [B], weighed by what is left of the clean latents.
@@ -60,10 +60,10 @@ def decoded_losses(
     """
     maps = decode(clean_of(schedule, latents, found, step))
     kept = schedule.kept.to(step.device)[step].to(found.dtype)
-    share = views.mask.mean((1, 2, 3)).clamp_min(1e-3)
-    errors = (maps.joined() - views.maps.joined()).square() * views.mask
+    share = truth.mask.mean((1, 2, 3)).clamp_min(1e-3)
+    errors = (maps.joined() - truth.maps.joined()).square() * truth.mask
     seen, true = (
-        tone_mapped(views.render(one).clamp_min(0), "log1p") * views.mask
-        for one in (maps, views.maps)
+        tone_mapped(truth.render(one).clamp_min(0), "log1p") * truth.mask
+        for one in (maps, truth.maps)
     )
     return kept * errors.mean((1, 2, 3)) / share, kept * pyramid(seen, true) / share
