@@ -16,5 +16,15 @@ from modelgraft.methods.ominicontrol.experiments.speed import SPEED
 from modelgraft.methods.ominicontrol.experiments.tokens import TOKENS
 
 # An experiment joins the first row once its record is made.
-EXPERIMENTS: tuple[Experiment, ...] = (CAPTIONS,)
-WITHOUT_RECORD = (CONTROL, PLACES, DIAL, SEVERAL, SPEED, TOKENS, DATA, ABLATION)
+EXPERIMENTS: tuple[Experiment, ...] = (
+    CAPTIONS,
+    CONTROL,
+    PLACES,
+    DIAL,
+    SEVERAL,
+    SPEED,
+    TOKENS,
+    DATA,
+    ABLATION,
+)
+WITHOUT_RECORD: tuple[Experiment, ...] = ()
