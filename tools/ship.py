@@ -32,7 +32,7 @@ def ship(name: str, run: Path, evaluation: Path | None) -> None:
     pipeline = run / "artefacts" / name
     if pipeline.exists():
         shutil.copytree(pipeline, target)
-        weights = target / "transformer" / "diffusion_pytorch_model.safetensors"
+        weights = max(target.rglob("*.safetensors"), key=lambda one: one.stat().st_size)
     else:
         weights = _copied_model(run / "artefacts" / "model", target)
     files = sorted(path for path in target.rglob("*") if path.is_file())

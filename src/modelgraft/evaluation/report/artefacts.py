@@ -3,7 +3,8 @@
 - `image`, `grid`: PNG, JPEG, WebP or GIF, held in the page as a data URI.
 - `table`, `trace`: `formats` defines the files; `plot`: `plots` does.
 - `text`: any UTF-8 text.
-- `video`, `mesh`, `splats` and everything else: a link with the size.
+- `mesh`: GLB files, in a viewer that the page carries once; others as a link.
+- `video`, `splats` and everything else: a link with the size.
 
 A path that leaves the run folder is refused: a report must not carry other files away.
 """
@@ -27,6 +28,7 @@ from modelgraft.core.results import Artefact
 from modelgraft.evaluation.report import drawing
 from modelgraft.evaluation.report.figures import figure, is_number
 from modelgraft.evaluation.report.formats import Cell, Table, Turn, load_trace, require_small, told
+from modelgraft.evaluation.report.meshes import glb_uri
 from modelgraft.evaluation.report.plots import Plot
 
 WIDE, NARROW = 720, 340
@@ -85,6 +87,7 @@ class ArtefactView:
     intact: bool | None = None
     problem: str = ""
     image: str = ""
+    mesh: str = ""
     table: TableView | None = None
     plot: PlotView | None = None
     text: str | None = None
@@ -179,6 +182,8 @@ def _show(kind: str, path: Path) -> dict[str, Any]:
     """The viewer's field for this kind of file."""
     if kind in ("image", "grid"):
         return {"image": _data_uri(path)}
+    if kind == "mesh" and path.suffix.lower() == ".glb":
+        return {"mesh": glb_uri(path)}
     if kind == "table":
         table = Table.load(path)
         return {"table": table_view(table), "note": table.caption}

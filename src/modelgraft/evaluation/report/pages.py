@@ -2,7 +2,8 @@
 
 A page is one file that asks nothing of any network: styles, script, drawings and pictures are
 inside, and its content security policy admits exactly that script and that style sheet by their
-hashes. Everything a run says is escaped, so a model's text can never act.
+hashes (and the viewer's, where a mesh is shown). Everything a run says is escaped, so a model's
+text can never act.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from modelgraft.evaluation.report.artefacts import (
     view,
 )
 from modelgraft.evaluation.report.folder import SavedRun, duration, read_run
+from modelgraft.evaluation.report.meshes import Viewer, glb_uri, viewer
 from modelgraft.evaluation.report.numbers import NumberRow, change_rows, number_rows, tally
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -80,7 +82,8 @@ def render_run(folder: Path, *, page_folder: Path | None = None) -> str:
 
     Raises `InputError` when the folder holds no run.
     """
-    return _render("run.html", view=_view(folder, page_folder or folder))
+    seen = _view(folder, page_folder or folder)
+    return _render("run.html", has_mesh=_has_mesh(seen), view=seen)
 
 
 def write_report(folder: Path) -> Path:
@@ -114,6 +117,7 @@ def render_demo(
     took = sum(one.run.seconds or 0 for _, one, _ in views if one)
     return _render(
         "demo.html",
+        has_mesh=_has_mesh(*(one for _, one, _ in views if one)),
         title=title,
         lead=lead,
         command=command,
@@ -131,6 +135,7 @@ def render_compare(folder_a: Path, folder_b: Path, *, page_folder: Path | None =
     given = _changes(_given(a.run), _given(b.run))
     return _render(
         "compare.html",
+        has_mesh=_has_mesh(a, b),
         a=a,
         b=b,
         names=_names(folder_a, folder_b),
@@ -139,6 +144,21 @@ def render_compare(folder_a: Path, folder_b: Path, *, page_folder: Path | None =
         given=given,
         pairs=_pairs(a.artefacts, b.artefacts),
     )
+
+
+def render_mesh(glb: Path, *, title: str, surroundings: str = "neutral") -> str:
+    """The page of one GLB file, to be turned by hand.
+
+    `surroundings` light it: an equirectangular picture as a data URI, or "neutral", even studio
+    light. `InputError` for files that cannot be shown without a network.
+    """
+    return _render(
+        "mesh.html", has_mesh=True, mesh=glb_uri(glb), title=title, surroundings=surroundings
+    )
+
+
+def _has_mesh(*views: RunView) -> bool:
+    return any(artefact.mesh for one in views for artefact in one.artefacts)
 
 
 def _view(folder: Path, page_folder: Path) -> RunView:
@@ -193,19 +213,48 @@ def _names(a: Path, b: Path) -> tuple[str, str]:
     return f"{first.parent.name}/{first.name}", f"{second.parent.name}/{second.name}"
 
 
-def _render(template: str, **context: Any) -> str:
+def _render(template: str, *, has_mesh: bool, **context: Any) -> str:
     style, script = ((TEMPLATES / name).read_text("ascii") for name in ("page.css", "page.js"))
-    policy = (
-        f"default-src 'none'; script-src '{_source_hash(script)}'; "
-        f"style-src '{_source_hash(style)}'; img-src data:; base-uri 'none'; form-action 'none'"
+    carried = viewer() if has_mesh else None
+    written = (
+        _environment()
+        .get_template(template)
+        .render(
+            style=style,
+            script=script,
+            viewer=carried.script if carried else "",
+            policy=_policy(style, script, carried),
+            **context,
+        )
     )
-    page = _environment().get_template(template)
-    written = page.render(style=style, script=script, policy=policy, **context)
     return UNPRINTABLE.sub("\ufffd", written)
 
 
+def _policy(style: str, script: str, carried: Viewer | None) -> str:
+    """What the page may do: run its own script; a viewer may unpack what is in the page, too."""
+    scripts, styles, inside = [_source_hash(script)], [_source_hash(style)], "data:"
+    rules = []
+    if carried:
+        # It unpacks meshes by WebAssembly, and hands textures around as blobs.
+        scripts += [_source_hash(carried.script), "'wasm-unsafe-eval'"]
+        styles += [_source_hash(one) for one in carried.styles]
+        inside = "data: blob:"
+        rules = [f"connect-src {inside}"]
+    rules = [
+        "default-src 'none'",
+        f"script-src {' '.join(scripts)}",
+        f"style-src {' '.join(styles)}",
+        f"img-src {inside}",
+        *rules,
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+    return "; ".join(rules)
+
+
 def _source_hash(source: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
 
 
 @functools.cache

@@ -88,6 +88,10 @@ class Denoiser:
         own = [] if given.own is None else [given.own]
         return self.network(torch.cat([latents, given.shared, *own], 1), step, given.position)
 
+    def importance(self, step: Tensor) -> Tensor:
+        """What errors of v at steps [B] count in training: all alike."""
+        return torch.ones(len(step), device=step.device)
+
     @torch.no_grad()
     def denoise(
         self,

@@ -6,6 +6,7 @@ say otherwise.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -98,14 +99,19 @@ class SeamJump(NamedTuple):
 
 
 def seam_jump(values: Tensor, mesh: Mesh) -> SeamJump:
-    """Of a texture [C, H, W] on a mesh with texture coordinates and at least one seam."""
+    """Of a texture [C, H, W], with a gutter, on a mesh with texture coordinates.
+
+    Without seams, or without other edges, that mean is NaN.
+    """
     pairs, is_seam = _sides(mesh)
     ours, theirs = (_beside(mesh, pairs[:, side], values.shape[1:]) for side in (0, 1))
     seen = [texture(values[None], torch.from_numpy(one).to(values)[None])[0] for one in
             (ours, theirs[:, ::-1].copy())]  # fmt: skip
     jumps = (seen[0] - seen[1]).abs().mean((1, 2)).double().numpy()
-    inside = jumps[~is_seam].mean() if (~is_seam).any() else 0.0
-    return SeamJump(float(jumps[is_seam].mean()), float(inside))
+    seams, inside = (
+        float(jumps[one].mean()) if one.any() else math.nan for one in (is_seam, ~is_seam)
+    )
+    return SeamJump(seams, inside)
 
 
 def _sides(mesh: Mesh) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

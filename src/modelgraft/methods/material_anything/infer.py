@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,8 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from modelgraft.core.errors import Unavailable
 from modelgraft.core.seeds import rng_seed
 from modelgraft.methods.material_anything.denoising import Denoiser
+from modelgraft.methods.material_anything.estimators import Estimator
+from modelgraft.methods.material_anything.keeping import Painting, keep_view, kept_view
 from modelgraft.methods.material_anything.method.confidence import Light, confidence
 from modelgraft.methods.material_anything.method.maps import Maps
 from modelgraft.methods.material_anything.method.sampling import Hold
@@ -43,6 +47,8 @@ EXPONENTS = (1.0,) * 6 + (6.0,) * 3
 _UPDATE_SHARE = 0.05
 """Smaller shares of a view are not worth another pass (the published code)."""
 _GUTTER_PX = 4
+_PIXELS_AT_ONCE = 1 << 18
+"""Of views that are drawn together: more gain no time and cost memory."""
 
 
 class Sight(NamedTuple):
@@ -67,6 +73,7 @@ class Plan:
     """How a mesh is painted."""
 
     light: Light | Tensor = "trusted"
+    """Or masks of one's own, [1, 1, h, w] for all views or [10, 1, h, w]."""
     view_px: int = 64
     texture_px: int = 256
     steps: int = 10
@@ -138,17 +145,38 @@ class _State:
     """The view that sees a texel most squarely [H, W]; -1 where none does."""
 
 
-def paint(canvas: Canvas, estimator: Denoiser, pictures: Pictures, *, seed: int) -> Tensor:
-    """Maps of all views [10, 9, h, w], bumps as normals in the world, encoded."""
-    generator = torch.Generator().manual_seed(rng_seed("material", seed))
+def paint(
+    canvas: Canvas,
+    estimator: Estimator,
+    pictures: Pictures,
+    *,
+    seed: int,
+    folder: Path | None = None,
+) -> Tensor:
+    """Maps of all views [10, 9, h, w], bumps as normals in the world, encoded.
+
+    In `folder` finished views are kept, and a painting that was stopped goes on from them.
+    """
     if not canvas.plan.progressive:
-        return _all_at_once(canvas, estimator, pictures, generator)
+        return _all_at_once(canvas, estimator, pictures, seed)
     size = canvas.texels.size
     state = _State(torch.zeros(9, *size), torch.zeros(size, dtype=torch.bool), _best(canvas))
-    views = [
-        _add_view(canvas, state, estimator, pictures, view, generator) for view in range(len(VIEWS))
-    ]
+    views = []
+    for view in range(len(VIEWS)):
+        kept = None if folder is None else kept_view(folder, view)
+        if kept is None:
+            maps = _add_view(canvas, state, estimator, pictures, view, _noise(seed, view))
+            kept = Painting(maps, state.values, state.painted)
+            if folder is not None:
+                keep_view(folder, view, kept)
+        views.append(kept.maps)
+        state.values, state.painted = kept.values, kept.painted
     return torch.cat(views)
+
+
+def _noise(seed: int, view: int) -> torch.Generator:
+    """A stream for each view, so that none depends on what was drawn before it."""
+    return torch.Generator().manual_seed(rng_seed("material", seed, view))
 
 
 def _best(canvas: Canvas) -> Tensor:
@@ -159,27 +187,25 @@ def _best(canvas: Canvas) -> Tensor:
     return found.view
 
 
-def _all_at_once(
-    canvas: Canvas, estimator: Denoiser, pictures: Pictures, generator: torch.Generator
-) -> Tensor:
+def _all_at_once(canvas: Canvas, estimator: Estimator, pictures: Pictures, seed: int) -> Tensor:
+    """Views that know nothing of each other, as many together as memory suggests."""
+    number = max(1, _PIXELS_AT_ONCE // canvas.plan.view_px**2)
+    found = []
+    for start in range(0, len(VIEWS), number):
+        views = range(start, min(start + number, len(VIEWS)))
+        sights = [_sight(canvas, view, *_nothing(canvas)) for view in views]
+        picture = torch.cat([pictures(one) for one in sights])
+        maps = _denoised(canvas, estimator, picture, views, _noise(seed, start)).joined()
+        found += [
+            _in_world(canvas, Maps.split(one[None]), view, estimator)
+            for view, one in zip(views, maps, strict=True)
+        ]
+    return torch.cat(found)
+
+
+def _nothing(canvas: Canvas) -> tuple[Tensor, np.ndarray]:
     size = canvas.plan.view_px
-    nothing = torch.zeros(1, 9, size, size)
-    sights = [
-        Sight(view, canvas.surface.view(view), nothing, nothing[:, :1])
-        for view in range(len(VIEWS))
-    ]
-    picture = torch.cat([pictures(one) for one in sights])
-    mask = canvas.surface.mask[:, None].float()
-    normal = _normals(canvas, range(len(VIEWS)))
-    believed = confidence(canvas.plan.light, mask)
-    given = estimator.of_view(picture * mask + 1 - mask, normal, believed)
-    plan = canvas.plan
-    maps = estimator.denoise(given, steps=plan.steps, generator=generator, eta=plan.eta)
-    canvas.counts.estimator += len(VIEWS)
-    return torch.cat([
-        _in_world(canvas, Maps.split(maps.joined()[view : view + 1]), view, estimator)
-        for view in range(len(VIEWS))
-    ])  # fmt: skip
+    return torch.zeros(1, 9, size, size), np.zeros((size, size), bool)
 
 
 def _normals(canvas: Canvas, views: range) -> Tensor:
@@ -194,7 +220,7 @@ def _normals(canvas: Canvas, views: range) -> Tensor:
 def _add_view(
     canvas: Canvas,
     state: _State,
-    estimator: Denoiser,
+    estimator: Estimator,
     pictures: Pictures,
     view: int,
     generator: torch.Generator,
@@ -235,39 +261,62 @@ def _tensor(mask: np.ndarray) -> Tensor:
 
 def _drawn(
     canvas: Canvas,
-    estimator: Denoiser,
+    estimator: Estimator,
     picture: Tensor,
     sight: Sight,
     generator: torch.Generator,
 ) -> Tensor:
     """Maps of a view [1, 9, H, W]; what is known is held."""
-    plan, view = canvas.plan, sight.number
-    mask = sight.surface.mask[:, None].float()
-    is_known = sight.is_known * mask
-    believed = confidence(plan.light, mask, is_known)
-    given = estimator.of_view(
-        picture * mask + 1 - mask, _normals(canvas, range(view, view + 1)), believed
-    )
+    view = sight.number
+    is_known = sight.is_known * sight.surface.mask[:, None]
     hold = None
-    if plan.hold is not None and is_known.any():
-        frame = _in_view(canvas, sight.known, view, estimator)
-        latents = estimator.encode(frame)
+    if canvas.plan.hold is not None and is_known.any():
+        latents = estimator.encode(_in_view(canvas, sight.known, view, estimator))
         kept = _tensor(held(sight.is_known[0, 0].numpy() == 0))
         size = (latents.shape[2], latents.shape[3])
-        hold = Hold(latents, functional.interpolate(kept, size=size), plan.hold)
-    maps = estimator.denoise(given, steps=plan.steps, generator=generator, hold=hold, eta=plan.eta)
-    canvas.counts.estimator += 1
+        hold = Hold(latents, functional.interpolate(kept, size=size), canvas.plan.hold)
+    views = range(view, view + 1)
+    maps = _denoised(canvas, estimator, picture, views, generator, is_known=is_known, hold=hold)
     return _in_world(canvas, maps, view, estimator)
 
 
-def _in_world(canvas: Canvas, maps: Maps, view: int, estimator: Denoiser) -> Tensor:
+def _denoised(
+    canvas: Canvas,
+    estimator: Estimator,
+    picture: Tensor,
+    views: range,
+    generator: torch.Generator,
+    *,
+    is_known: Tensor | None = None,
+    hold: Hold | None = None,
+) -> Maps:
+    """Maps of pictures [b, 3, H, W] of some views, bumps in the estimator's frame."""
+    plan, part = canvas.plan, slice(views.start, views.stop)
+    mask = canvas.surface.mask[part, None].float()
+    light = plan.light
+    if isinstance(light, Tensor) and len(light) == len(VIEWS):
+        light = light[part]
+    believed = confidence(light, mask, torch.zeros_like(mask) if is_known is None else is_known)
+    given = estimator.of_view(picture * mask + 1 - mask, _normals(canvas, views), believed)
+    maps = estimator.denoise(given, steps=plan.steps, generator=generator, hold=hold, eta=plan.eta)
+    canvas.counts.estimator += len(views)
+    if not maps.joined().isfinite().all():
+        names = ", ".join(VIEWS[one].sector for one in views)
+        raise Unavailable(
+            f"view {views.start} ({names}): the estimator drew values that are not finite.\n"
+            "  Often a number type is too small for the model; try --dtype float32."
+        )
+    return maps
+
+
+def _in_world(canvas: Canvas, maps: Maps, view: int, estimator: Estimator) -> Tensor:
     """Maps [1, 9, H, W] with the bumps of a view's frame turned into the world's."""
     axes = _frame(canvas, view, estimator)
     normal = frames.to_world(frames.decode(maps.bump.movedim(1, -1)), axes)
     return maps._replace(bump=frames.encode(normal).movedim(-1, 1)).joined()
 
 
-def _in_view(canvas: Canvas, values: Tensor, view: int, estimator: Denoiser) -> Maps:
+def _in_view(canvas: Canvas, values: Tensor, view: int, estimator: Estimator) -> Maps:
     """The opposite, on white as the estimator learnt it."""
     maps = Maps.split(values)
     axes = _frame(canvas, view, estimator)
@@ -277,7 +326,7 @@ def _in_view(canvas: Canvas, values: Tensor, view: int, estimator: Denoiser) -> 
     return Maps.split(found * mask + 1 - mask)
 
 
-def _frame(canvas: Canvas, view: int, estimator: Denoiser) -> Tensor:
+def _frame(canvas: Canvas, view: int, estimator: Estimator) -> Tensor:
     if estimator.frame == "view":
         return canvas.axes(view)
     surface = canvas.surface.view(view)

@@ -56,6 +56,8 @@ class TinyTripleHead(nn.Module):
         fourier: int = 0,
     ) -> None:
         super().__init__()
+        self.sizes = {"heads": heads, "latent": latent, "shared": shared, "own": own,
+                      "outer": outer, "inner": inner, "fourier": fourier}  # fmt: skip
         self.heads, self.latent, self.shared, self.own = heads, latent, shared, own
         time = 128
         self.time = nn.Sequential(nn.Linear(time, time), nn.SiLU(), nn.Linear(time, time))

@@ -110,7 +110,25 @@
     field.focus();
   }
 
+  function meshes() {
+    const found = [...document.querySelectorAll("model-viewer")];
+    const tell = (mesh, text) => {
+      const note = document.createElement("p");
+      note.className = "notice warn";
+      note.textContent = text;
+      mesh.replaceWith(note);
+    };
+    const draws = () => Boolean(document.createElement("canvas").getContext("webgl2"));
+    if (found.length && !draws()) {
+      for (const mesh of found) tell(mesh, "This browser draws no meshes: WebGL 2 is switched off.");
+    }
+    for (const mesh of found) {
+      mesh.addEventListener("error", () => tell(mesh, "This mesh cannot be drawn here."));
+    }
+  }
+
   document.addEventListener("DOMContentLoaded", () => {
+    meshes();
     toggle();
     copies();
     for (const table of document.querySelectorAll("table.sortable")) {

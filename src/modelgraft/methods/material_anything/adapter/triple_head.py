@@ -17,6 +17,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
 from modelgraft.core.errors import UnsupportedModel
+from modelgraft.methods.material_anything.adapter.levels import run_down, run_up
 
 _LATENT = 4
 """Channels of one map's latents."""
@@ -68,22 +69,48 @@ class TripleHeadUNet(ModelMixin, ConfigMixin):
         conditions, and the two that merge heads start as their mean, so that the untrained model
         predicts what the U-Net does. (In the paper these three start from random weights.)
         """
-        found = cls(dict(unet.config), heads, shared, own)
-        weights = found.state_dict()
-        for name, value in unet.state_dict().items():
-            for target in _targets(name, heads, len(unet.up_blocks)):
-                if target in weights and weights[target].shape == value.shape:
-                    weights[target].copy_(value)
-        with torch.no_grad():
-            first: Any = unet.conv_in
-            convs: Any = found.conv_in
-            for conv in convs:
-                conv.weight.zero_()
-                conv.weight[:, :_LATENT].copy_(first.weight)
-                conv.bias.copy_(first.bias)
-            for conv in (found.conv_down, found.conv_down_res):
-                average(conv, heads)
-        return found if found.dtype == unet.dtype else found.to(unet.dtype)
+        # Keys that begin with _ say where the base lay, which is nothing to save.
+        sizes = {key: one for key, one in unet.config.items() if not key.startswith("_")}
+        with torch.device("meta"):
+            found = cls(sizes, heads, shared, own)
+        weights = {
+            target: value.clone()
+            for name, value in unet.state_dict().items()
+            if not name.startswith("conv_in.")
+            for target in _targets(name, heads, len(unet.up_blocks))
+        }
+        first: Any = unet.conv_in
+        inputs = first.weight.new_zeros(found.conv_in[0].weight.shape)
+        inputs[:, :_LATENT] = first.weight.detach()[:, :_LATENT]
+        for head in range(heads):
+            weights[f"conv_in.{head}.weight"] = inputs.clone()
+            weights[f"conv_in.{head}.bias"] = first.bias.detach().clone()
+        for name in ("conv_down", "conv_down_res"):
+            width, merged = getattr(found, name).weight.shape[:2]
+            conv = nn.utils.skip_init(
+                nn.Conv2d, merged, width, 3, padding=1, device=unet.device, dtype=unet.dtype
+            )
+            average(conv, heads)
+            weights |= {f"{name}.{key}": one for key, one in conv.state_dict().items()}
+        found.load_state_dict(weights, assign=True)
+        return found
+
+    def retold(self, *, shared: int, own: int) -> Self:
+        """The same network for other conditions: it starts blind to them, and is equal otherwise.
+
+        So a refiner starts from an estimator.
+        """
+        config: Any = self.config
+        with torch.device("meta"):
+            found = type(self)(dict(config["unet"]), config["heads"], shared, own)
+        weights = {name: value.clone() for name, value in self.state_dict().items()}
+        for name, like in found.state_dict().items():
+            if name.startswith("conv_in.") and name.endswith(".weight"):
+                blind = weights[name].new_zeros(like.shape)
+                blind[:, :_LATENT] = weights[name][:, :_LATENT]
+                weights[name] = blind
+        found.load_state_dict(weights, assign=True)
+        return found
 
     def forward(self, sample: Tensor, timestep: Tensor | int, text: Tensor) -> Tensor:
         """What is predicted for each map, [B, 4 heads, h, w], head after head.
@@ -110,7 +137,7 @@ class TripleHeadUNet(ModelMixin, ConfigMixin):
         for head, noisy in enumerate(latents):
             coarse = own[:, head * self.own : (head + 1) * self.own]
             x = self.conv_in[head](torch.cat([noisy, coarse, shared], 1))
-            half, found = _run_down(self.down_blocks_outer[head], x, time, text)
+            half, found = run_down(self.down_blocks_outer[head], x, time, text)
             skips.append((x, *found[:-1]))
             halves.append(half)
         return skips, torch.cat(halves, 1)
@@ -119,7 +146,7 @@ class TripleHeadUNet(ModelMixin, ConfigMixin):
         """The shared levels, from half size to the input of the last level at full size."""
         skips = [skip]
         for block in self.down_blocks:
-            x, found = _run_down(block, x, time, text)
+            x, found = run_down(block, x, time, text)
             skips.extend(found)
         x = self.mid_block(x, time, encoder_hidden_states=text)
         blocks: Any = self.up_blocks
@@ -127,7 +154,7 @@ class TripleHeadUNet(ModelMixin, ConfigMixin):
             number = len(block.resnets)
             skips, taken = skips[:-number], skips[-number:]
             size = skips[-1].shape[2:] if skips else [2 * side for side in x.shape[2:]]
-            x = _run_up(block, x, taken, time, text, size)
+            x = run_up(block, x, taken, time, text, size)
         return x
 
     def _up(
@@ -135,7 +162,7 @@ class TripleHeadUNet(ModelMixin, ConfigMixin):
     ) -> Tensor:
         if x.shape[2:] != skips[0].shape[2:]:
             x = nn.functional.interpolate(x, size=skips[0].shape[2:], mode="nearest")
-        x = _run_up(self.up_blocks_outer[head], x, skips, time, text, None)
+        x = run_up(self.up_blocks_outer[head], x, skips, time, text, None)
         return self.conv_out[head](self.conv_act(self.conv_norm_out[head](x)))
 
 
@@ -166,28 +193,6 @@ def _targets(name: str, heads: int, levels: int) -> Iterator[str]:
         yield name
 
 
-def _run_down(
-    block: Any, x: Tensor, time: Tensor, text: Tensor
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    if getattr(block, "has_cross_attention", False):
-        return block(hidden_states=x, temb=time, encoder_hidden_states=text)
-    return block(hidden_states=x, temb=time)
-
-
-def _run_up(
-    block: Any,
-    x: Tensor,
-    skips: Sequence[Tensor],
-    time: Tensor,
-    text: Tensor,
-    size: Sequence[int] | None,
-) -> Tensor:
-    given = {"hidden_states": x, "temb": time, "res_hidden_states_tuple": tuple(skips)}
-    if getattr(block, "has_cross_attention", False):
-        given["encoder_hidden_states"] = text
-    return block(**given, upsample_size=size)
-
-
 def _require_levels(unet: Any) -> None:
     if len(unet.down_blocks) < 2 or not unet.down_blocks[0].downsamplers:
         raise UnsupportedModel(
@@ -195,7 +200,7 @@ def _require_levels(unet: Any) -> None:
             "  Use a U-Net of the Stable Diffusion family."
         )
     config: Any = unet.config
-    if config.class_embed_type or config.addition_embed_type:
+    if config.class_embed_type or config.addition_embed_type or config.encoder_hid_dim_type:
         raise UnsupportedModel(
             "this U-Net expects further embeddings (sizes or classes), as SDXL's does.\n"
             "  Use a U-Net of the families of Stable Diffusion 1 or 2."

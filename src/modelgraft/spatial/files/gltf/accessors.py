@@ -18,12 +18,13 @@ def read_floats(
 ) -> NDArray[np.float32]:
     """The accessor as float32 [N, C] with C one of `sizes`; integers scaled if it says normalised.
 
-    `where` is what needs it, for errors.
+    It is a copy, which torch asks for: the file's bytes are read-only. `where` is what needs it,
+    for errors.
     """
     values = _read(document, number, sizes, where)
     accessor = document.object("accessors", number)
     if values.dtype.kind == "f":
-        return values.astype(np.float32, copy=False)
+        return values.astype(np.float32)
     if accessor.get("normalized") is True and values.dtype.itemsize < 4:
         top = np.float32(np.iinfo(values.dtype).max)
         return np.maximum(values.astype(np.float32) / top, -1)

@@ -1,0 +1,80 @@
+"""Small networks in folders, a config and one file of weights, and those that come along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from modelgraft.core import store
+from modelgraft.core.errors import InputError
+from modelgraft.core.files import make_folder, read_json, write_json
+from modelgraft.methods.material_anything.denoising import Denoiser, Frame
+from modelgraft.methods.material_anything.method.sampling import ending_in_noise, scaled_linear
+from modelgraft.methods.material_anything.tiny import Patches, TinyTripleHead
+from modelgraft.methods.material_anything.tiny_refiner import TinyRefiner, tiny_refiner
+
+ESTIMATOR: Final = "materials"
+REFINER: Final = "materials-refiner"
+VIEW_PX: Final = 64
+"""Side of the views that the shipped estimator has learnt."""
+_CONFIG, _WEIGHTS, _CLASS = "config.json", "model.safetensors", "TinyTripleHead"
+
+
+def small_denoiser(model: TinyTripleHead, frame: Frame = "view") -> Denoiser:
+    """A small network with its codec and schedule; it sees times from 0 to 1."""
+    schedule = ending_in_noise(scaled_linear())
+    number = len(schedule.kept)
+
+    def network(sample: Tensor, step: Tensor, position: Tensor | None) -> Tensor:
+        return model(sample, (step + 1) / number, position)
+
+    return Denoiser(network, Patches(), schedule, frame)
+
+
+def save_network(model: TinyTripleHead, folder: Path, *, frame: Frame = "view") -> None:
+    """Write a network's sizes, and its weights in float16."""
+    make_folder(folder)
+    write_json(folder / _CONFIG, {"_class_name": _CLASS, "frame": frame, **model.sizes})
+    halves = {name: one.half().contiguous() for name, one in model.state_dict().items()}
+    save_file(halves, folder / _WEIGHTS, metadata={"format": "pt"})
+
+
+def is_small(folder: Path) -> bool:
+    """Whether a folder was written by `save_network`."""
+    config = folder / _CONFIG
+    return config.is_file() and read_json(config).get("_class_name") == _CLASS
+
+
+def load_network(folder: Path) -> tuple[TinyTripleHead, Frame]:
+    """A network in float32, ready to be called, and the frame of its bumps.
+
+    `InputError` for a folder that is none or damaged.
+    """
+    config: dict[str, Any] = dict(read_json(folder / _CONFIG, "the sizes of a network"))
+    if config.pop("_class_name", None) != _CLASS:
+        raise InputError(f"{folder / _CONFIG}: not the config of a {_CLASS}.")
+    frame = config.pop("frame", "view")
+    try:
+        model = TinyTripleHead(**config)
+        weights = {name: one.float() for name, one in load_file(folder / _WEIGHTS).items()}
+        model.load_state_dict(weights)
+    except (OSError, SafetensorError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{folder}: config and weights do not fit together or are damaged.\n"
+            f"  {str(error).splitlines()[0]}"
+        ) from None
+    return model.eval().requires_grad_(False), frame
+
+
+def shipped_estimator() -> Denoiser:
+    """The embedded estimator of views."""
+    return small_denoiser(*load_network(store.get(ESTIMATOR)))
+
+
+def shipped_refiner() -> TinyRefiner:
+    """The embedded refiner of textures."""
+    return tiny_refiner(load_network(store.get(REFINER))[0])

@@ -1,0 +1,97 @@
+"""The embedded refiner: it fills holes smoothly first, and learns what is to change in that.
+
+The published refiner is shown white holes and draws what is in them from nothing. A network of a
+million weights that learns for minutes does better from a guess (ours): a harmonic function over
+the surface, beside a mask of what is guessed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from modelgraft.methods.material_anything.denoising import Conditions, Denoiser
+from modelgraft.methods.material_anything.method.maps import Maps
+from modelgraft.methods.material_anything.method.sampling import ending_in_noise, scaled_linear
+from modelgraft.methods.material_anything.tiny import Patches, TinyTripleHead
+from modelgraft.spatial.filling import laplace3d
+from modelgraft.spatial.texels import Texels
+
+SPREAD = 0.15
+"""Of true latents around guessed ones: a standard deviation, as measured on training objects."""
+SIZES = {"shared": 49, "own": 48, "outer": 24, "inner": 64, "fourier": 6}
+"""Of the network that is shipped, beside those that `tiny.TinyTripleHead` has anyway."""
+
+
+@dataclass(frozen=True)
+class TinyRefiner(Denoiser):
+    """A denoiser of what guessed textures lack.
+
+    The network is `TinyTripleHead` with the shared conditions [positions | mask], 49 channels, and
+    the guessed maps as own ones. It is told and asked for differences from the guess in units of
+    `SPREAD`, weighed as in Karras et al. 2022 (arXiv 2206.00364, table 1), so that what comes out
+    without any training is the guess.
+    """
+
+    def of_texture(self, coarse: Maps, position: Tensor) -> Conditions:
+        """As of any refiner; holes are white in all maps, which is no colour of a bump."""
+        is_hole = (coarse.bump == 1).all(1)
+        is_charted = (position < 1).any(1) | ~is_hole
+        guessed = [
+            _guessed(values, ~holes, place, charted)
+            for values, holes, place, charted in zip(
+                coarse.joined(), is_hole, position, is_charted, strict=True
+            )
+        ]
+        given = super().of_texture(Maps.split(torch.stack(guessed)), position)
+        size = (given.shared.shape[2], given.shared.shape[3])
+        seen = functional.adaptive_avg_pool2d((~is_hole)[:, None].to(position.dtype), size)
+        return Conditions(torch.cat([given.shared, 2 * seen - 1], 1), given.own, given.position)
+
+    def importance(self, step: Tensor) -> Tensor:
+        """What errors of v at steps [B] are multiplied by, so that each step counts alike."""
+        left, lost = self.schedule.at(step, step.float())
+        return left.square() + (lost / SPREAD).square()
+
+    def predict(self, latents: Tensor, step: Tensor, given: Conditions) -> Tensor:
+        """v [B, 3 channels, h, w] of noisy latents at steps [B]."""
+        assert given.own is not None
+        left, lost = self.schedule.at(step, latents)
+        missing = latents - left * given.own
+        total = (left * SPREAD).square() + lost.square()
+        told = torch.cat([missing / total.sqrt(), given.shared, given.own], 1)
+        found = self.network(told, step, given.position)
+        # v of the clean latents: guess + left SPREAD^2 / total missing - SPREAD lost / root found.
+        known = left * (1 - SPREAD**2) / total * missing - given.own
+        return lost * known + SPREAD / total.sqrt() * found
+
+
+def tiny_refiner(model: TinyTripleHead) -> TinyRefiner:
+    """A network with its codec and schedule; it sees times from 0 to 1."""
+    schedule = ending_in_noise(scaled_linear())
+    number = len(schedule.kept)
+
+    def network(sample: Tensor, step: Tensor, position: Tensor | None) -> Tensor:
+        return model(sample, (step + 1) / number, position)
+
+    return TinyRefiner(network, Patches(), schedule, "uv")
+
+
+def _guessed(values: Tensor, seen: Tensor, position: Tensor, charted: Tensor) -> Tensor:
+    """Maps [9, H, W] with holes filled; white beside the charts."""
+    index = charted.flatten().nonzero()[:, 0]
+    places = position.flatten(1)[:, index].T
+    nowhere = torch.zeros_like(places)
+    texels = Texels(
+        size=(charted.shape[0], charted.shape[1]),
+        index=index,
+        face=torch.zeros_like(index),
+        position=places,
+        face_normal=nowhere,
+        normal=nowhere,
+        tangent=None,
+    )
+    return torch.where(charted, laplace3d(values, seen, texels), 1.0)
