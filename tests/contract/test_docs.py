@@ -19,7 +19,10 @@ from modelgraft.core.lazy import load
 from modelgraft.core.options import build, options
 from modelgraft.core.settings import Settings
 from modelgraft.diffusion.load import load_flux
+from modelgraft.methods.material_anything.world import object_mesh
 from modelgraft.methods.ominicontrol import AdapterInfo, OminiControl
+from modelgraft.spatial.files.gltf.writing import write_glb
+from modelgraft.spatial.meshes import Asset, Part
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -117,6 +120,8 @@ def test_code_on_pages_runs(
     for number, code in enumerate(blocks(page, "python")):
         if _FLUX_ID.search(code):
             make_picture_and_adapter(tmp_path)
+        if "chair.glb" in code:
+            write_glb(tmp_path / "chair.glb", Asset((Part(object_mesh("train", 3)),)))
         script = tmp_path / f"block-{number}.py"
         script.write_text(_FLUX_ID.sub("tiny:flux", _HUB_ID.sub(str(small_model), code)))
         runpy.run_path(str(script))

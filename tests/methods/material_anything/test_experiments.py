@@ -80,11 +80,11 @@ def _small_network(arm: Arm, codec: Codec) -> TinyTripleHead:
     return TinyTripleHead(latent=latent, shared=shared, outer=8, inner=32)
 
 
-@pytest.mark.parametrize("id", ["E2", "E3", "E4", "E7", "E8"])
+@pytest.mark.parametrize("id", ["E2", "E3", "E4", "E7", "E8", "E8r"])
 def test_a_quick_pass_measures_everything(id: str, tmp_path: Path) -> None:
     with open_run(tmp_path / "run", seed=0) as run:
         found = ALL[id].run(run, True)
-    assert len(found.numbers) > 10 and found.subject
+    assert len(found.numbers) > 5 and found.subject
     assert all(np.isfinite(one.value) for one in found.numbers)
     assert len({one.name for one in found.numbers}) == len(found.numbers)
     if id == "E3":
@@ -92,7 +92,7 @@ def test_a_quick_pass_measures_everything(id: str, tmp_path: Path) -> None:
 
 
 def test_ids_are_those_of_the_specification() -> None:
-    assert list(ALL) == ["E1", "E1p", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E8s"]
+    assert list(ALL) == ["E1", "E1p", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E8r", "E8s"]
 
 
 # -- verdicts --------------------------------------------------------------------------------------

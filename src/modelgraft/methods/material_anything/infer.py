@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from modelgraft.core.errors import Unavailable
 from modelgraft.core.seeds import rng_seed
-from modelgraft.methods.material_anything.denoising import Denoiser
+from modelgraft.methods.material_anything.denoising import Conditions, Denoiser, Frame
 from modelgraft.methods.material_anything.estimators import Estimator
 from modelgraft.methods.material_anything.keeping import Painting, keep_view, kept_view
 from modelgraft.methods.material_anything.method.confidence import Light, confidence
@@ -106,10 +106,21 @@ class Canvas:
     plan: Plan
     counts: Counts = field(default_factory=Counts)
 
-    def axes(self, view: int) -> Tensor:
-        """Axes [1, H, W, 3, 3] of a view's bumps."""
-        right = torch.from_numpy(self.cameras[view].c2w[:3, 0]).float()
-        return frames.view_axes(self.surface.view(view).normal, right)
+    def axes(self, views: range, frame: Frame) -> Tensor:
+        """Axes [b, H, W, 3, 3] of the bumps of some views."""
+        surface = self.seen_by(views)
+        if frame == "uv":
+            assert surface.tangent is not None
+            return frames.uv_axes(surface.normal, surface.tangent)
+        right = torch.stack(
+            [torch.from_numpy(self.cameras[view].c2w[:3, 0]).float() for view in views]
+        )
+        return frames.view_axes(surface.normal, right[:, None, None].expand_as(surface.normal))
+
+    def seen_by(self, views: range) -> GBuffer:
+        """What some of the cameras see."""
+        part = slice(views.start, views.stop)
+        return self.surface._make(None if one is None else one[part] for one in self.surface)
 
     def seen(self, values: Tensor, view: int) -> Tensor:
         """A texture [C, H, W] as a view shows it [1, C, h, w]; zeros beside the mesh."""
@@ -193,28 +204,38 @@ def _all_at_once(canvas: Canvas, estimator: Estimator, pictures: Pictures, seed:
     found = []
     for start in range(0, len(VIEWS), number):
         views = range(start, min(start + number, len(VIEWS)))
-        sights = [_sight(canvas, view, *_nothing(canvas)) for view in views]
-        picture = torch.cat([pictures(one) for one in sights])
-        maps = _denoised(canvas, estimator, picture, views, _noise(seed, start)).joined()
-        found += [
-            _in_world(canvas, Maps.split(one[None]), view, estimator)
-            for view, one in zip(views, maps, strict=True)
-        ]
+        picture = unknown_pictures(canvas, pictures, views)
+        maps = _denoised(canvas, estimator, picture, views, _noise(seed, start))
+        found.append(maps.in_world(canvas.axes(views, estimator.frame)).joined())
     return torch.cat(found)
 
 
-def _nothing(canvas: Canvas) -> tuple[Tensor, np.ndarray]:
+def unknown_pictures(canvas: Canvas, pictures: Pictures, views: range) -> Tensor:
+    """Pictures [b, 3, H, W] of views before anything is painted."""
     size = canvas.plan.view_px
-    return torch.zeros(1, 9, size, size), np.zeros((size, size), bool)
+    nothing = torch.zeros(1, 9, size, size)
+    return torch.cat([
+        pictures(Sight(view, canvas.surface.view(view), nothing, nothing[:, :1])) for view in views
+    ])  # fmt: skip
 
 
-def _normals(canvas: Canvas, views: range) -> Tensor:
-    """The cameras' normals as colours [b, 3, H, W], on white."""
-    part = slice(views.start, views.stop)
-    surface = canvas.surface._make(None if one is None else one[part] for one in canvas.surface)
-    normal = frames.encode(camera_normals(surface, canvas.cameras[part])).movedim(-1, 1)
+def told(
+    canvas: Canvas,
+    estimator: Estimator,
+    picture: Tensor,
+    views: range,
+    is_known: Tensor | None = None,
+) -> Conditions:
+    """What the estimator is told of pictures [b, 3, H, W]; where light is known [b, 1, H, W]."""
+    surface, plan, part = canvas.seen_by(views), canvas.plan, slice(views.start, views.stop)
     mask = surface.mask[:, None].float()
-    return normal * mask + 1 - mask
+    light = plan.light
+    if isinstance(light, Tensor) and len(light) == len(VIEWS):
+        light = light[part]
+    believed = confidence(light, mask, torch.zeros_like(mask) if is_known is None else is_known)
+    normal = frames.encode(camera_normals(surface, canvas.cameras[part])).movedim(-1, 1)
+    white = 1 - mask
+    return estimator.of_view(picture * mask + white, normal * mask + white, believed)
 
 
 def _add_view(
@@ -267,17 +288,20 @@ def _drawn(
     generator: torch.Generator,
 ) -> Tensor:
     """Maps of a view [1, 9, H, W]; what is known is held."""
-    view = sight.number
-    is_known = sight.is_known * sight.surface.mask[:, None]
+    views = range(sight.number, sight.number + 1)
+    axes = canvas.axes(views, estimator.frame)
+    mask = sight.surface.mask[:, None].float()
+    is_known = sight.is_known * mask
     hold = None
     if canvas.plan.hold is not None and is_known.any():
-        latents = estimator.encode(_in_view(canvas, sight.known, view, estimator))
+        # On white, as the estimator learnt it.
+        known = Maps.split(sight.known).along(axes).joined() * mask + 1 - mask
+        latents = estimator.encode(Maps.split(known))
         kept = _tensor(held(sight.is_known[0, 0].numpy() == 0))
         size = (latents.shape[2], latents.shape[3])
         hold = Hold(latents, functional.interpolate(kept, size=size), canvas.plan.hold)
-    views = range(view, view + 1)
     maps = _denoised(canvas, estimator, picture, views, generator, is_known=is_known, hold=hold)
-    return _in_world(canvas, maps, view, estimator)
+    return maps.in_world(axes).joined()
 
 
 def _denoised(
@@ -291,47 +315,22 @@ def _denoised(
     hold: Hold | None = None,
 ) -> Maps:
     """Maps of pictures [b, 3, H, W] of some views, bumps in the estimator's frame."""
-    plan, part = canvas.plan, slice(views.start, views.stop)
-    mask = canvas.surface.mask[part, None].float()
-    light = plan.light
-    if isinstance(light, Tensor) and len(light) == len(VIEWS):
-        light = light[part]
-    believed = confidence(light, mask, torch.zeros_like(mask) if is_known is None else is_known)
-    given = estimator.of_view(picture * mask + 1 - mask, _normals(canvas, views), believed)
+    plan = canvas.plan
+    given = told(canvas, estimator, picture, views, is_known)
     maps = estimator.denoise(given, steps=plan.steps, generator=generator, hold=hold, eta=plan.eta)
     canvas.counts.estimator += len(views)
+    require_finite(maps, views)
+    return maps
+
+
+def require_finite(maps: Maps, views: range) -> None:
+    """`Unavailable` with the views' names for maps that hold no numbers."""
     if not maps.joined().isfinite().all():
         names = ", ".join(VIEWS[one].sector for one in views)
         raise Unavailable(
             f"view {views.start} ({names}): the estimator drew values that are not finite.\n"
             "  Often a number type is too small for the model; try --dtype float32."
         )
-    return maps
-
-
-def _in_world(canvas: Canvas, maps: Maps, view: int, estimator: Estimator) -> Tensor:
-    """Maps [1, 9, H, W] with the bumps of a view's frame turned into the world's."""
-    axes = _frame(canvas, view, estimator)
-    normal = frames.to_world(frames.decode(maps.bump.movedim(1, -1)), axes)
-    return maps._replace(bump=frames.encode(normal).movedim(-1, 1)).joined()
-
-
-def _in_view(canvas: Canvas, values: Tensor, view: int, estimator: Estimator) -> Maps:
-    """The opposite, on white as the estimator learnt it."""
-    maps = Maps.split(values)
-    axes = _frame(canvas, view, estimator)
-    normal = frames.from_world(frames.decode(maps.bump.movedim(1, -1)), axes)
-    found = maps._replace(bump=frames.encode(normal).movedim(-1, 1)).joined()
-    mask = canvas.surface.mask[view][None, None].float()
-    return Maps.split(found * mask + 1 - mask)
-
-
-def _frame(canvas: Canvas, view: int, estimator: Estimator) -> Tensor:
-    if estimator.frame == "view":
-        return canvas.axes(view)
-    surface = canvas.surface.view(view)
-    assert surface.tangent is not None
-    return frames.uv_axes(surface.normal, surface.tangent)
 
 
 def _project(
@@ -375,8 +374,9 @@ def assemble(canvas: Canvas, views: Tensor, refiner: Denoiser | None, *, seed: i
     plan, texels = canvas.plan, canvas.texels
     found = bake(texels, canvas.surface, canvas.cameras, views, exponents=EXPONENTS)
     canvas.counts.bakes += 1
-    values = _filled(found.values, found.seen, texels, plan.fill)
-    maps = _in_texture(values, texels)
+    # Along the surface before it is filled: what is copied from elsewhere are bumps, not normals.
+    values = _in_texture(found.values, found.seen, texels).joined()[0]
+    maps = Maps.split(_filled(values, found.seen, texels, plan.fill)[None])
     if refiner is not None:
         generator = torch.Generator().manual_seed(rng_seed("refine", seed))
         given = refiner.of_texture(_with_holes(maps, found.seen), positions(canvas))
@@ -397,8 +397,8 @@ def _filled(values: Tensor, seen: Tensor, texels: Texels, fill: Fill) -> Tensor:
     return (nearest3d if fill == "nearest3d" else laplace3d)(values, seen, texels)
 
 
-def _in_texture(values: Tensor, texels: Texels) -> Maps:
-    """Maps with bumps turned from the world into the tangent frame; flat beside the charts."""
+def _in_texture(values: Tensor, seen: Tensor, texels: Texels) -> Maps:
+    """Maps with bumps turned from the world into the tangent frame; flat where none is seen."""
     maps = Maps.split(values[None])
     assert texels.tangent is not None
     axes = frames.uv_axes(texels.normal, texels.tangent)
@@ -408,7 +408,7 @@ def _in_texture(values: Tensor, texels: Texels) -> Maps:
         torch.cat([normal[:, :2], normal[:, 2:].clamp_min(0.05)], 1), dim=1
     )
     flat = torch.tensor([0.5, 0.5, 1.0]).view(3, 1, 1)
-    bump = torch.where(texels.mask, texels.image(frames.encode(normal)), flat)
+    bump = torch.where(texels.mask & seen, texels.image(frames.encode(normal)), flat)
     return maps._replace(bump=bump[None])
 
 

@@ -32,7 +32,10 @@ from modelgraft.training.processes import accelerator_of
 class Source(Protocol):
     """Views to learn from, by number."""
 
-    total: int
+    @property
+    def total(self) -> int:
+        """How many there are."""
+        ...
 
     def take(self, places: Sequence[int]) -> Views:
         """Views with these numbers, each below `total`."""

@@ -10,7 +10,7 @@ from modelgraft.methods.material_anything.experiments.floor import FLOOR
 from modelgraft.methods.material_anything.experiments.heads import HEADS, HEADS_IN_PIXELS
 from modelgraft.methods.material_anything.experiments.holes import HOLES
 from modelgraft.methods.material_anything.experiments.joining import JOINING
-from modelgraft.methods.material_anything.experiments.speed import SHADING, SPEED
+from modelgraft.methods.material_anything.experiments.speed import RASTER, SHADING, SPEED
 from modelgraft.methods.material_anything.experiments.steps import FEWER_STEPS
 from modelgraft.methods.material_anything.experiments.told import TOLD
 
@@ -26,5 +26,6 @@ WITHOUT_RECORD: tuple[Experiment, ...] = (
     FEWER_STEPS,
     FLOOR,
     SPEED,
+    RASTER,
     SHADING,
 )

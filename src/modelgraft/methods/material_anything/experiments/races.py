@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 
@@ -10,25 +11,41 @@ from modelgraft.core.runs import Run
 from modelgraft.evaluation.intervals import Interval, bootstrap_mean, ratio_interval
 
 Seconds = Mapping[str, list[float]]
+_ROUND_S = 0.05
+_MOST_CALLS = 50
 
 
 def raced(run: Run, name: str, ways: Mapping[str, Callable[[], object]], rounds: int) -> Seconds:
-    """Seconds of every way, round by round, each round beginning with another one.
+    """Seconds of a call of every way, round by round, each round beginning with another one.
 
-    One round before them is not counted: it compiles, and fills caches.
+    A way is called so often in a round that this takes a twentieth of a second, as a disturbance
+    would otherwise be longer than the job. Calls before the first round are not counted: they
+    compile, and fill caches.
     """
     names = list(ways)
+    for one in names:
+        ways[one]()
+    calls = {one: _calls(ways[one]) for one in names}
     seconds: dict[str, list[float]] = {one: [] for one in names}
-    for turn in range(-1, rounds):
+    for turn in range(rounds):
         run.check()
-        run.progress(max(turn, 0), rounds, name)
+        run.progress(turn, rounds, name)
         first = turn % len(names)
         for one in (*names[first:], *names[:first]):
-            began = time.perf_counter()
-            ways[one]()
-            if turn >= 0:
-                seconds[one].append(time.perf_counter() - began)
+            seconds[one].append(_seconds(ways[one], calls[one]))
     return seconds
+
+
+def _calls(work: Callable[[], object]) -> int:
+    return min(_MOST_CALLS, math.ceil(_ROUND_S / max(_seconds(work, 1), 1e-6)))
+
+
+def _seconds(work: Callable[[], object], calls: int) -> float:
+    """Of one call, the mean."""
+    began = time.perf_counter()
+    for _ in range(calls):
+        work()
+    return (time.perf_counter() - began) / calls
 
 
 def taken(name: str, seconds: list[float], peer: list[float] | None = None) -> Number:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Self
 
 import torch
@@ -39,6 +40,18 @@ class Maps(NamedTuple):
         return self._replace(
             albedo=self.albedo.clamp(0, 1), rm=rm, bump=frames.encode(normal).movedim(-1, 1)
         )
+
+    def in_world(self, axes: Tensor) -> Self:
+        """With bumps that lie along `axes` [B, H, W, 3, 3] as normals in the world, encoded."""
+        return self._turned(frames.to_world, axes)
+
+    def along(self, axes: Tensor) -> Self:
+        """The opposite."""
+        return self._turned(frames.from_world, axes)
+
+    def _turned(self, turn: Callable[[Tensor, Tensor], Tensor], axes: Tensor) -> Self:
+        normal = turn(frames.decode(self.bump.movedim(1, -1)), axes)
+        return self._replace(bump=frames.encode(normal).movedim(-1, 1))
 
     def surface(self, axes: Tensor) -> Surface:
         """What light falls on, [B, H, W, ...]; `axes` [B, H, W, 3, 3] are those of the bumps."""
