@@ -10,6 +10,16 @@ import numpy as np
 import pytest
 from khronos import CHROMIUM, complaints
 
+from modelgraft.methods.material_anything import (
+    PerView,
+    Plan,
+    assemble,
+    canvas,
+    export,
+    given_pictures,
+    paint,
+    prepare,
+)
 from modelgraft.spatial.files.gltf.container import join_glb, split_glb
 from modelgraft.spatial.files.gltf.writing import write_glb, write_gltf
 from modelgraft.spatial.meshes import Asset, Material, Mesh, Part
@@ -72,3 +82,16 @@ def test_files_of_ours_have_no_error_and_no_warning_and_spoilt_ones_have(tmp_pat
     assert {line.split(":")[0] for line in found} == {"spoilt.glb"}, found
     for code in ("ACCESSOR_MAX_MISMATCH", "MESH_PRIMITIVE_GENERATED_TANGENT_SPACE"):
         assert any(f"spoilt.glb: {code}" in line for line in found), code
+
+
+def test_what_painting_writes_has_no_error_and_no_warning(tmp_path: Path) -> None:
+    """Two parts, one cut out, painted by a model of one view at a time."""
+    asset = several()
+    asset = replace(asset, parts=asset.parts[:2])
+    ready = prepare(asset, texture_px=64)
+    board = canvas(ready.mesh, Plan(view_px=32, texture_px=64, steps=1))
+    estimator = PerView(lambda picture: (picture, picture[:1], 1 - picture[:1]))
+    painted = assemble(board, paint(board, estimator, given_pictures(ready), seed=0), None, seed=0)
+    for name in ("painted.glb", "painted.gltf"):
+        export(ready, painted, tmp_path / name)
+    assert not complaints(*sorted(tmp_path.glob("*.gl*")))
