@@ -91,11 +91,11 @@ def evaluate(config: EvaluateConfig, run: Run) -> Result:
 
 def reproduce(config: ReproduceConfig, run: Run) -> Result:
     """The paper's claims at this scale."""
-    from modelgraft.methods.material_anything.experiments import EXPERIMENTS
+    from modelgraft.methods.material_anything.experiments import EXPERIMENTS, WITHOUT_RECORD
 
     return reproduce_experiments(
         "material_anything",
-        EXPERIMENTS,
+        (*EXPERIMENTS, *WITHOUT_RECORD),
         names=config.experiments,
         quick=config.quick,
         run=run,

@@ -82,6 +82,8 @@ class Plan:
     """One view after the other; else all at once, none knowing of the others."""
     hold: Literal["x0", "noisy"] | None = "x0"
     fill: Fill = "nearest3d"
+    refine_steps: int | None = None
+    """Of the refiner; None is as many as of the estimator."""
 
 
 @dataclass
@@ -380,7 +382,9 @@ def assemble(canvas: Canvas, views: Tensor, refiner: Denoiser | None, *, seed: i
     if refiner is not None:
         generator = torch.Generator().manual_seed(rng_seed("refine", seed))
         given = refiner.of_texture(_with_holes(maps, found.seen), positions(canvas))
-        drawn = refiner.denoise(given, steps=plan.steps, generator=generator, eta=plan.eta)
+        drawn = refiner.denoise(
+            given, steps=plan.refine_steps or plan.steps, generator=generator, eta=plan.eta
+        )
         canvas.counts.refiner += 1
         maps = Maps(*(
             torch.where(found.seen, own, new) for own, new in zip(maps, drawn, strict=True)

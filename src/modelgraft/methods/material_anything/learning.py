@@ -65,6 +65,7 @@ def learn(config: TrainConfig, run: Run) -> Result:
         optim=config.optim,
         weights=Weights(maps=config.maps_weight, render=config.render_weight),
         is_told=config.confidence,
+        ema=1 - 1 / min(1000, max(2, config.steps / 20)),
     )
     work = train_estimator if is_view else train_refiner
     ema = work(student.denoiser, student.model, source, learning, run,
@@ -148,6 +149,8 @@ def _small(config: TrainConfig, frame: Frame, run: Run) -> Student:
             raise InputError(f"{config.start}: its bumps are in the {own} frame, not {frame}.")
     elif config.what == "refiner":
         model = TinyTripleHead(**SIZES)
+        for weights in model.conv_out.parameters():  # starts at what it is shown
+            nn.init.zeros_(weights)
     elif config.heads == 1:
         model = TinyTripleHead(heads=1, latent=144, outer=_ONE_HEAD)
     else:

@@ -28,9 +28,10 @@ class Sizes:
     view_px: int
     texture_px: int
     steps: int
+    refine_steps: int | None = None
 
 
-SMALL = Sizes(VIEW_PX, 256, 10)
+SMALL = Sizes(VIEW_PX, 256, 10, refine_steps=1)
 LARGE = Sizes(768, 1024, 50)
 """Of the published code."""
 ONE_STEP = Sizes(512, 1024, 1)

@@ -127,6 +127,7 @@ def _plan(config: TextureConfig, opened: Opened, prompt: str | None) -> Plan:
         progressive=config.paint == "progressive",
         hold=None if config.hold == "none" else config.hold,
         fill=config.fill,
+        refine_steps=sizes.refine_steps,
     )
 
 

@@ -21,7 +21,10 @@ from modelgraft.spatial.filling import laplace3d
 from modelgraft.spatial.texels import Texels
 
 SPREAD = 0.15
-"""Of true latents around guessed ones: a standard deviation, as measured on training objects."""
+"""Of true latents around guessed ones: a standard deviation.
+
+It is near that of holes of training objects, 0.13 at 128 texels; over all charts it is 0.09.
+"""
 SIZES = {"shared": 49, "own": 48, "outer": 24, "inner": 64, "fourier": 6}
 """Of the network that is shipped, beside those that `tiny.TinyTripleHead` has anyway."""
 
@@ -32,8 +35,8 @@ class TinyRefiner(Denoiser):
 
     The network is `TinyTripleHead` with the shared conditions [positions | mask], 49 channels, and
     the guessed maps as own ones. It is told and asked for differences from the guess in units of
-    `SPREAD`, weighed as in Karras et al. 2022 (arXiv 2206.00364, table 1), so that what comes out
-    without any training is the guess.
+    `SPREAD`, weighed as in Karras et al. 2022 (arXiv 2206.00364, table 1), so that a network
+    which answers 0 gives the guess in one step; in several it draws around it.
     """
 
     def of_texture(self, coarse: Maps, position: Tensor) -> Conditions:

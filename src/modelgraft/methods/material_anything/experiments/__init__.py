@@ -14,7 +14,7 @@ from modelgraft.methods.material_anything.experiments.speed import RASTER, SHADI
 from modelgraft.methods.material_anything.experiments.steps import FEWER_STEPS
 from modelgraft.methods.material_anything.experiments.told import TOLD
 
-# An experiment joins the first row once its record is made.
+# All can be run; one joins the first row once its record is made.
 EXPERIMENTS: tuple[Experiment, ...] = ()
 WITHOUT_RECORD: tuple[Experiment, ...] = (
     HEADS,

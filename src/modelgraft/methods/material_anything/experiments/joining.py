@@ -43,6 +43,7 @@ from modelgraft.methods.material_anything.infer import Canvas, Plan, assemble, p
 from modelgraft.methods.material_anything.joint import paint_jointly
 from modelgraft.methods.material_anything.lighting import training_lights
 from modelgraft.methods.material_anything.method.views import VIEWS
+from modelgraft.methods.material_anything.opening import SMALL
 from modelgraft.methods.material_anything.shipped import ESTIMATOR, shipped_estimator
 from modelgraft.spatial.baking import bake
 
@@ -80,7 +81,8 @@ def _run(run: Run, quick: bool) -> Findings:
     for place in range(number):
         run.check()
         run.progress(place, number, f"object {place}")
-        plan = Plan(light="generated", texture_px=TEXTURE_PX, steps=SAMPLING_STEPS)
+        plan = Plan(light="generated", texture_px=TEXTURE_PX, steps=SAMPLING_STEPS,
+                    refine_steps=SMALL.refine_steps)  # fmt: skip
         one = specimen(bench, place, plan)
         pictures = pictures_under(one, [
             training_lights(eye, seed=rng_seed("own light", place, view) % 2**31)

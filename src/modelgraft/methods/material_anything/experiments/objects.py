@@ -65,9 +65,7 @@ def pictures_under(one: Specimen, lights: Sequence[Sequence[Light]]) -> Pictures
 
 def true_views(one: Specimen) -> Tensor:
     """The true maps of the ten views [10, 9, h, w], bumps as normals in the world, encoded."""
-    maps = one.views.maps
-    normal = frames.to_world(frames.decode(maps.bump.movedim(1, -1)), one.views.axes)
-    return maps._replace(bump=frames.encode(normal).movedim(-1, 1)).joined()
+    return one.views.maps.in_world(one.views.axes).joined()
 
 
 # -- measures --------------------------------------------------------------------------------------

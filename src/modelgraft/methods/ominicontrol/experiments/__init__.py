@@ -15,7 +15,7 @@ from modelgraft.methods.ominicontrol.experiments.several import SEVERAL
 from modelgraft.methods.ominicontrol.experiments.speed import SPEED
 from modelgraft.methods.ominicontrol.experiments.tokens import TOKENS
 
-# An experiment joins the first row once its record is made.
+# All can be run; one joins the first row once its record is made.
 EXPERIMENTS: tuple[Experiment, ...] = (
     CAPTIONS,
     CONTROL,
