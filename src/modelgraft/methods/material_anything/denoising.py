@@ -43,6 +43,8 @@ class Conditions:
     """[B, 3 channels, h, w], a third for each head."""
     position: Tensor | None = None
     """[B, 3, h / 2, w / 2] in space, for networks that attend by it."""
+    guess: Tensor | None = None
+    """Of the clean latents [B, 3 channels, h, w], for denoisers that begin from one."""
 
 
 Network = Callable[[Tensor, Tensor, Tensor | None], Tensor]

@@ -148,13 +148,11 @@ def _small(config: TrainConfig, frame: Frame, run: Run) -> Student:
         if own != frame:
             raise InputError(f"{config.start}: its bumps are in the {own} frame, not {frame}.")
     elif config.what == "refiner":
-        model = TinyTripleHead(**SIZES)
-        for weights in model.conv_out.parameters():  # starts at what it is shown
-            nn.init.zeros_(weights)
+        model = TinyTripleHead(**SIZES).silenced()
     elif config.heads == 1:
-        model = TinyTripleHead(heads=1, latent=144, outer=_ONE_HEAD)
+        model = TinyTripleHead(heads=1, latent=144, outer=_ONE_HEAD).silenced()
     else:
-        model = TinyTripleHead()
+        model = TinyTripleHead().silenced()
     model.train().requires_grad_(True)
     name = ESTIMATOR if config.what == "estimator" else REFINER
     denoiser = small_denoiser(model, frame) if name == ESTIMATOR else tiny_refiner(model)

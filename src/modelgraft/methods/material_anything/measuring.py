@@ -14,8 +14,9 @@ from modelgraft.core.seeds import rng_seed
 from modelgraft.diffusion.pictures import from_bytes, write_picture
 from modelgraft.evaluation.intervals import Array, bootstrap_mean
 from modelgraft.methods.material_anything.config import EvaluateConfig
-from modelgraft.methods.material_anything.estimators import Estimator, flat_bumps
+from modelgraft.methods.material_anything.estimators import Estimator
 from modelgraft.methods.material_anything.evaluate import map_errors, rmse, scaled_psnr
+from modelgraft.methods.material_anything.guessing import seen_maps
 from modelgraft.methods.material_anything.lighting import NUM_UNSEEN, unseen_lights
 from modelgraft.methods.material_anything.method.maps import Maps
 from modelgraft.methods.material_anything.method.views import VIEWS
@@ -47,7 +48,7 @@ def measure(config: EvaluateConfig, run: Run) -> Result:
         [every[(one + shift) % NUM_UNSEEN] for one in range(len(views))]
         for shift in range(1, 1 + _RELIGHTS)
     ]
-    ours, theirs = (errors(one, views, others) for one in (found, picture_as_albedo(picture)))
+    ours, theirs = (errors(one, views, others) for one in (found, seen_maps(picture)))
     shown = Maps(*(one[:_SHOWN] for one in found)), Maps(*(one[:_SHOWN] for one in views.maps))
     path = run.add("grid", "maps.png", "Maps of held-out views, with the true ones below")
     write_picture(path, from_bytes(maps_sheet(*shown)))
@@ -73,12 +74,6 @@ def estimated(estimator: Estimator, views: Views, picture: Tensor, *, steps: int
         )
         found.append(estimator.denoise(given, steps=steps, generator=generator))
     return Maps(*(torch.cat(one) for one in zip(*found, strict=True)))
-
-
-def picture_as_albedo(picture: Tensor) -> Maps:
-    """What one has without an estimator: colours with their light, half rough, even, no metal."""
-    rough = picture.new_tensor([1.0, 0.5, 0.0]).view(1, 3, 1, 1).expand_as(picture)
-    return Maps(picture, rough, flat_bumps(picture))
 
 
 def errors(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from einops import rearrange
@@ -83,6 +84,12 @@ class TinyTripleHead(nn.Module):
         )
         self.norm_out = nn.ModuleList(nn.GroupNorm(_GROUPS, outer) for _ in range(heads))
         self.conv_out = nn.ModuleList(nn.Conv2d(outer, latent, 3, padding=1) for _ in range(heads))
+
+    def silenced(self) -> Self:
+        """The same network, answering 0 until it is trained."""
+        for weights in self.conv_out.parameters():
+            nn.init.zeros_(weights)
+        return self
 
     def forward(self, sample: Tensor, time: Tensor, position: Tensor | None = None) -> Tensor:
         """v [B, heads latent, h, w] of `sample` at `time` [B] from 0 (clean) to 1 (noise).

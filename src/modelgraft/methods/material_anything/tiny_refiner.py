@@ -7,13 +7,14 @@ the surface, beside a mask of what is guessed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from modelgraft.methods.material_anything.denoising import Conditions, Denoiser
+from modelgraft.methods.material_anything.denoising import Conditions
+from modelgraft.methods.material_anything.guessing import Guessing
 from modelgraft.methods.material_anything.method.maps import Maps
 from modelgraft.methods.material_anything.method.sampling import ending_in_noise, scaled_linear
 from modelgraft.methods.material_anything.tiny import Patches, TinyTripleHead
@@ -30,14 +31,14 @@ SIZES = {"shared": 49, "own": 48, "outer": 24, "inner": 64, "fourier": 6}
 
 
 @dataclass(frozen=True)
-class TinyRefiner(Denoiser):
+class TinyRefiner(Guessing):
     """A denoiser of what guessed textures lack.
 
     The network is `TinyTripleHead` with the shared conditions [positions | mask], 49 channels, and
-    the guessed maps as own ones. It is told and asked for differences from the guess in units of
-    `SPREAD`, weighed as in Karras et al. 2022 (arXiv 2206.00364, table 1), so that a network
-    which answers 0 gives the guess in one step; in several it draws around it.
+    the guessed maps as own ones.
     """
+
+    spread: float = SPREAD
 
     def of_texture(self, coarse: Maps, position: Tensor) -> Conditions:
         """As of any refiner; holes are white in all maps, which is no colour of a bump."""
@@ -52,24 +53,8 @@ class TinyRefiner(Denoiser):
         given = super().of_texture(Maps.split(torch.stack(guessed)), position)
         size = (given.shared.shape[2], given.shared.shape[3])
         seen = functional.adaptive_avg_pool2d((~is_hole)[:, None].to(position.dtype), size)
-        return Conditions(torch.cat([given.shared, 2 * seen - 1], 1), given.own, given.position)
-
-    def importance(self, step: Tensor) -> Tensor:
-        """What errors of v at steps [B] are multiplied by, so that each step counts alike."""
-        left, lost = self.schedule.at(step, step.float())
-        return left.square() + (lost / SPREAD).square()
-
-    def predict(self, latents: Tensor, step: Tensor, given: Conditions) -> Tensor:
-        """v [B, 3 channels, h, w] of noisy latents at steps [B]."""
-        assert given.own is not None
-        left, lost = self.schedule.at(step, latents)
-        missing = latents - left * given.own
-        total = (left * SPREAD).square() + lost.square()
-        told = torch.cat([missing / total.sqrt(), given.shared, given.own], 1)
-        found = self.network(told, step, given.position)
-        # v of the clean latents: guess + left SPREAD^2 / total missing - SPREAD lost / root found.
-        known = left * (1 - SPREAD**2) / total * missing - given.own
-        return lost * known + SPREAD / total.sqrt() * found
+        shared = torch.cat([given.shared, 2 * seen - 1], 1)
+        return replace(given, shared=shared, guess=given.own)
 
 
 def tiny_refiner(model: TinyTripleHead) -> TinyRefiner:

@@ -116,7 +116,8 @@ def train_estimator(
         noise = torch.randn_like(clean)
         z = noisy(schedule, clean, noise, time)
         found = denoiser.predict(z, time, given)
-        parts = {"velocity": velocity_losses(schedule, clean, noise, time, found)}
+        velocity = velocity_losses(schedule, clean, noise, time, found)
+        parts = {"velocity": velocity * denoiser.importance(time)}
         weights = learning.weights
         if weights.maps or weights.render:
             lights = [

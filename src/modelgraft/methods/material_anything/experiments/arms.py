@@ -191,13 +191,13 @@ def network_of(arm: Arm, codec: Codec) -> TinyTripleHead:
     shared = 2 * codec.channels + 1
     triple = TinyTripleHead(latent=codec.channels, shared=shared)
     if arm.heads == 3:
-        return triple
+        return triple.silenced()
     wanted, width = num_weights(triple), 32
     while True:
         width += 8
         single = TinyTripleHead(heads=1, latent=3 * codec.channels, shared=shared, outer=width)
         if num_weights(single) >= wanted:
-            return single
+            return single.silenced()
 
 
 def num_weights(model: TinyTripleHead) -> int:
