@@ -1,5 +1,7 @@
 """What Material Anything is called and can do; data only."""
 
+from pathlib import Path
+
 from modelgraft.core.card import Action, Card
 from modelgraft.evaluation.plan import ReproduceConfig
 from modelgraft.methods.material_anything.config import (
@@ -12,6 +14,7 @@ from modelgraft.methods.material_anything.config import (
     ViewConfig,
 )
 
+_MESHES = Path(__file__).parent / "meshes"
 _ACTIONS = "modelgraft.methods.material_anything.actions"
 _ESTIMATES = "modelgraft.methods.material_anything.estimates"
 
@@ -42,9 +45,10 @@ CARD = Card(
             ReproduceConfig,
         ),
     ),
-    # A bare mesh from a prompt, a mesh with colours, and what held-out objects say.
+    # A bare mesh from a prompt, one with colours and no light in them, and held-out objects.
     demo=(
         ("texture", {"prompt": "copper"}),
+        ("texture", {"mesh": _MESHES / "stool.glb", "light": "none"}),
         ("evaluate", {"objects": 10}),
     ),
 )
