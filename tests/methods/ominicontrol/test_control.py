@@ -179,6 +179,14 @@ def test_image_guidance_leads_away_from_the_black_picture(independent, executor)
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 @torch.no_grad()
+def test_outside_of_its_steps_a_condition_is_not_seen_even_through_the_text(independent, executor):
+    never = condition("edges", start=0, end=0)
+    found = answer(independent, never, executor=executor, scope="image")
+    assert distance(found, answer(independent)) == 0
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+@torch.no_grad()
 def test_a_condition_counts_from_its_start_to_its_end_of_the_steps(independent, executor):
     """Of four steps the second and third, checked against the sum done by hand."""
     pipe, scheduler = independent.pipe, independent.pipe.scheduler
@@ -216,14 +224,16 @@ def test_steps_are_told_apart_where_half_precision_rounds_their_times(
     if guidance:
         text |= {f"negative_{key}": one for key, one in text.items()}
 
-    def told(self: Any, inputs: Any, strengths: list[float]) -> Tensor:
+    def told(self: Any, inputs: Any, strengths: list[float | None]) -> Tensor:
         seen.append(strengths[0])
         return torch.zeros_like(inputs.hidden_states)
 
     monkeypatch.setattr(CachedForward, "velocity", told)
     monkeypatch.setattr(
         "modelgraft.methods.ominicontrol.adapter.control.branch_velocity",
-        lambda transformer, inputs, now, wiring: told(None, inputs, [now[0].strength]),
+        lambda transformer, inputs, now, wiring: told(
+            None, inputs, [now[0].strength if now else None]
+        ),
     )
     given = condition("edges", start=0.25, end=0.75)
     with independent.use(given, executor=executor, image_guidance=1.5):
@@ -231,7 +241,8 @@ def test_steps_are_told_apart_where_half_precision_rounds_their_times(
             pipe(**text, height=12, width=16, num_inference_steps=200, output_type="latent",
                  **({"true_cfg_scale": 2.5} if guidance else {}))  # fmt: skip
     calls = (2 if guidance else 1) * 2
-    assert seen == ([0] * 50 * calls + [1] * 100 * calls + [0] * 50 * calls) * 2
+    unseen = [None] * 50 * calls
+    assert seen == [*unseen, *[1] * 100 * calls, *unseen] * 2
 
 
 def _embedded(pipe: Any, prompt: str) -> dict[str, Tensor]:

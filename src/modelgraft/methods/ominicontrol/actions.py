@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ from modelgraft.methods.ominicontrol.estimates import cost_table
 from modelgraft.methods.ominicontrol.experiments import EXPERIMENTS, WITHOUT_RECORD
 from modelgraft.methods.ominicontrol.learning import learn
 from modelgraft.methods.ominicontrol.measuring import measure
-from modelgraft.methods.ominicontrol.opening import check_side, is_small, open_control
+from modelgraft.methods.ominicontrol.opening import check_side, is_small, note_odd, open_control
 from modelgraft.methods.ominicontrol.pairs.crops import PUBLISHED_HEIGHT_PX
 from modelgraft.methods.ominicontrol.pairs.drawing import Drawing
 from modelgraft.methods.ominicontrol.pairs.factory import Factory, make_pairs
@@ -79,7 +80,10 @@ def pairs(config: PairsConfig, run: Run) -> Result:
         judging=Judging(looks=config.looks, threshold=config.threshold),
     )
     encode = load_judges().subjects if small else vision_encoder(config.encoder)
-    return make_pairs(control.pipe, pair_prompts(items), automatic_judge(encode), factory, run)
+    prompts = pair_prompts(items)
+    remarks = note_odd(run, control.pipe, conditions={}, prompts=[one.text for one in prompts])
+    made = make_pairs(control.pipe, prompts, automatic_judge(encode), factory, run)
+    return replace(made, remarks=(*made.remarks, *remarks))
 
 
 def cost(config: CostConfig, run: Run) -> Result:

@@ -81,6 +81,10 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
+        if self.alpha == 0:
+            raise ConfigError(
+                "alpha", "alpha 0: the adapter would have no effect; the rank is usual."
+            )
         if len(set(self.task)) != len(self.task) or not self.task:
             raise ConfigError("task", f"task {', '.join(self.task)}: name each task once.")
         if self.delta is not None and len(self.delta) not in (2, 3):

@@ -174,6 +174,10 @@ def measure(config: EvaluateConfig, run: Run) -> Result:
     means = tuple(numbers_beside(found["with"], found["without"]))
     _write_samples(run, names_of(source, numbers), shown, found, means)
     _write_grid(run, shown, drawn, task)
+    if config.data is not None:
+        remarks.append(
+            "An adapter that was trained on these pictures scores higher than on others."
+        )
     return Result(means, remarks=tuple(remarks))
 
 

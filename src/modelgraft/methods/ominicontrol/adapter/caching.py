@@ -190,8 +190,10 @@ class CachedForward:
     """Whether keys under the first prompts serve all batches of that size (approximate)."""
     _written: OrderedDict[bytes, list[Written]] = field(default_factory=OrderedDict)
 
-    def velocity(self, inputs: FluxInputs, strengths: Sequence[float]) -> Tensor:
+    def velocity(self, inputs: FluxInputs, strengths: Sequence[float | None]) -> Tensor:
         """The velocity of the image tokens, the conditions having these strengths.
+
+        One of None is not seen.
 
         Raises `ConfigError` where a gradient would be taken of an adapter that is trained.
         """
@@ -203,7 +205,8 @@ class CachedForward:
             )
         written = self._keys(inputs)
         phase = self.phase
-        phase.reads, phase.strengths = written, list(strengths)
+        seen = [(keys, by) for keys, by in zip(written, strengths, strict=True) if by is not None]
+        phase.reads, phase.strengths = [keys for keys, _ in seen], [by for _, by in seen]
         phase.scope, phase.blocks = self.scope, self.blocks
         phase.text_length = inputs.encoder_hidden_states.shape[1]
         try:

@@ -367,7 +367,7 @@ class _Work:
         self._control, self._conditions = control, conditions
         self._executor, self._scope, self._blocks = executor, scope, blocks
         self._image_guidance, self._reuse = image_guidance, reuse
-        self._branches: list[Callable[[FluxInputs, Sequence[float]], Tensor]] = []
+        self._branches: list[Callable[[FluxInputs, Sequence[float | None]], Tensor]] = []
         self._known: _Known | None = None
 
     def open(self, stack: contextlib.ExitStack, stock: Callable[..., Any]) -> None:
@@ -399,8 +399,9 @@ class _Work:
     def _branch(self, tokens: Sequence[ConditionTokens]) -> Callable[..., Tensor]:
         wiring = Wiring(scope=self._scope, blocks=self._blocks)
 
-        def velocity(inputs: FluxInputs, strengths: Sequence[float]) -> Tensor:
-            now = [with_strength(one, by) for one, by in zip(tokens, strengths, strict=True)]
+        def velocity(inputs: FluxInputs, strengths: Sequence[float | None]) -> Tensor:
+            pairs = zip(tokens, strengths, strict=True)
+            now = [with_strength(one, by) for one, by in pairs if by is not None]
             return branch_velocity(self._control.transformer, inputs, now, wiring)
 
         return velocity
@@ -411,7 +412,11 @@ class _Work:
         return_dict = kwargs.pop("return_dict", True)
         names = FluxInputs.__dataclass_fields__
         inputs = FluxInputs(**{key: value for key, value in kwargs.items() if key in names})
-        extra = {key: value for key, value in kwargs.items() if key not in names and value}
+        extra = {
+            key: value
+            for key, value in kwargs.items()
+            if key not in names and (isinstance(value, Tensor) or value)
+        }
         if extra:
             raise ConfigError(
                 "conditions", f"{', '.join(extra)} cannot be used together with conditions."
@@ -443,8 +448,10 @@ class _Work:
                 grid = (height // token, width // token)
                 check_places(one.adapter, info, grid, output, token_px=token)
 
-    def _strengths(self) -> list[float]:
-        """Strengths at this step: 0 outside of a condition's part of the schedule.
+    def _strengths(self) -> list[float | None]:
+        """Strengths at this step: None outside of a condition's part of the schedule.
+
+        There it is not seen at all; a strength of 0 still is in scope `image`, through the text.
 
         The pipeline's scheduler counts the steps; times tell neighbours apart only in float32.
         """
@@ -453,7 +460,7 @@ class _Work:
         scheduler = self._control.pipe.scheduler
         step = scheduler.step_index or scheduler.begin_index or 0
         share = step / len(scheduler.timesteps)
-        return [one.strength if one.start <= share < one.end else 0.0 for one in self._conditions]
+        return [one.strength if one.start <= share < one.end else None for one in self._conditions]
 
 
 @dataclass(frozen=True)
