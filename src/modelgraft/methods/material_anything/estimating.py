@@ -15,6 +15,7 @@ from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
 from modelgraft.diffusion.pictures import from_bytes, read_mask, read_picture, resize, write_picture
 from modelgraft.methods.material_anything.config import EstimateConfig
+from modelgraft.methods.material_anything.denoising import Frame
 from modelgraft.methods.material_anything.estimators import is_object
 from modelgraft.methods.material_anything.evaluate import map_errors
 from modelgraft.methods.material_anything.lighting import unseen_lights
@@ -22,7 +23,7 @@ from modelgraft.methods.material_anything.method.confidence import LIGHTS, confi
 from modelgraft.methods.material_anything.method.maps import Maps
 from modelgraft.methods.material_anything.opening import open_estimator
 from modelgraft.methods.material_anything.showing import maps_sheet
-from modelgraft.methods.material_anything.world import Bank
+from modelgraft.methods.material_anything.world_frames import bank_of
 
 _SHOWN_VIEWS = (0, 11, 24, 37)
 """Of held-out objects of the embedded world: ten times the object plus the view."""
@@ -45,7 +46,8 @@ def estimate_maps(config: EstimateConfig, run: Run) -> Result:
         raise ConfigError("light", f"light {config.light}: here it is trusted, none or a folder.")
     opened = open_estimator(config.model, run.settings)
     size, steps = config.size or opened.sizes.view_px, config.steps or opened.sizes.steps
-    given = _read(config, size) if config.picture else _embedded(size)
+    frame = opened.estimator.frame
+    given = _read(config, size) if config.picture else _embedded(size, frame)
     believed = _believed(config, given)
     generator = torch.Generator().manual_seed(rng_seed("estimate", run.seed))
     told = opened.estimator.of_view(given.picture, given.normal, believed)
@@ -78,8 +80,9 @@ def _numbers(found: Maps, given: _Given) -> list[Number]:
 # -- what is given ---------------------------------------------------------------------------------
 
 
-def _embedded(size: int) -> _Given:
-    bank = Bank.of("test", range(1 + max(_SHOWN_VIEWS) // 10), size=size)
+def _embedded(size: int, frame: Frame) -> _Given:
+    objects = range(1 + max(_SHOWN_VIEWS) // 10)
+    bank = bank_of("test", objects, size=size, frame=frame)
     views = bank.take(_SHOWN_VIEWS)
     picture = views.pictures([unseen_lights(one) for one in range(len(views))])
     names = tuple(f"view-{one:02d}" for one in _SHOWN_VIEWS)

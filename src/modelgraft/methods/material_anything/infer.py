@@ -47,6 +47,8 @@ EXPONENTS = (1.0,) * 6 + (6.0,) * 3
 _UPDATE_SHARE = 0.05
 """Smaller shares of a view are not worth another pass (the published code)."""
 _GUTTER_PX = 4
+COVERED = 0.5
+"""Share of a pixel's lookup in the texture that must have been painted."""
 _PIXELS_AT_ONCE = 1 << 18
 """Of views that are drawn together: more gain no time and cost memory."""
 
@@ -130,6 +132,16 @@ class Canvas:
         assert surface.uv is not None
         shown = texture(values[None], surface.uv).movedim(-1, 1)
         return shown * surface.mask[:, None]
+
+    def seen_where(self, values: Tensor, painted: Tensor, view: int) -> Tensor:
+        """The same of a texture that is painted in part; zeros where it is not.
+
+        Of a place beside what is painted, the painted texels alone count.
+        """
+        marked = torch.cat([values * painted, painted[None].to(values)])
+        shown = self.seen(marked, view)
+        share = shown[:, -1:]
+        return torch.where(share > COVERED, shown[:, :-1] / share.clamp_min(COVERED), 0.0)
 
 
 def canvas(mesh: Mesh, plan: Plan) -> Canvas:
@@ -275,7 +287,8 @@ def _regions(canvas: Canvas, state: _State, view: int) -> tuple[Tensor, np.ndarr
     seen = similarity(cosine, surface.is_front[0].numpy())
     marks = torch.stack([state.painted, state.best == view]).float()
     painted, best = (canvas.seen(marks, view)[0] > 0.5).numpy()
-    return canvas.seen(state.values, view), painted, regions(seen, painted, best)
+    known = canvas.seen_where(state.values, state.painted, view)
+    return known, painted, regions(seen, painted, best)
 
 
 def _tensor(mask: np.ndarray) -> Tensor:
@@ -342,16 +355,18 @@ def _project(
 
     Of an albedo that was there `1 - share` stays, of other maps nothing.
     """
-    surface = canvas.surface.view(view)
-    chosen = surface._replace(is_front=surface.is_front & (where[:, 0] > 0))
     camera = canvas.cameras[view : view + 1]
-    found = bake(canvas.texels, chosen, camera, maps, exponents=EXPONENTS)
+    # As one more map: if the surface ended there, its border would be left to other views.
+    marked = torch.cat([maps, where], 1)
+    found = bake(canvas.texels, canvas.surface.view(view), camera, marked,
+                 exponents=(*EXPONENTS, 1.0))  # fmt: skip
     canvas.counts.bakes += 1
+    is_chosen = found.seen & (found.values[-1] > 0.5)
     shares = torch.tensor([share] * 3 + [1.0] * 6).view(-1, 1, 1)
     shares = torch.where(state.painted, shares, 1.0)
-    mixed = torch.lerp(state.values, found.values, shares)
-    state.values = torch.where(found.seen, mixed, state.values)
-    state.painted |= found.seen
+    mixed = torch.lerp(state.values, found.values[:-1], shares)
+    state.values = torch.where(is_chosen, mixed, state.values)
+    state.painted |= is_chosen
 
 
 # -- texture ---------------------------------------------------------------------------------------

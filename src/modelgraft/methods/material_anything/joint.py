@@ -13,6 +13,7 @@ from torch import Tensor
 from modelgraft.core.seeds import rng_seed
 from modelgraft.methods.material_anything.denoising import Denoiser
 from modelgraft.methods.material_anything.infer import (
+    COVERED,
     EXPONENTS,
     Canvas,
     Pictures,
@@ -24,13 +25,8 @@ from modelgraft.methods.material_anything.method.maps import Maps
 from modelgraft.methods.material_anything.method.sampling import clean_of, sample
 from modelgraft.methods.material_anything.method.views import VIEWS
 from modelgraft.spatial.baking import bake
-from modelgraft.spatial.sampling import texture
-
-_COVERED = 0.5
-"""Share of a pixel's lookup in the texture that must have been painted."""
 
 
-@torch.no_grad()
 def paint_jointly(canvas: Canvas, estimator: Denoiser, pictures: Pictures, *, seed: int) -> Tensor:
     """Maps of all views [10, 9, h, w], bumps as normals in the world, encoded.
 
@@ -64,14 +60,15 @@ def averaged(canvas: Canvas, maps: Tensor) -> Tensor:
 
     Bumps are normals in the world, encoded. Pixels whose surface no view may paint keep their own.
     """
-    surface = canvas.surface
-    assert surface.uv is not None
-    found = bake(canvas.texels, surface, canvas.cameras, maps, exponents=EXPONENTS)
+    found = bake(canvas.texels, canvas.surface, canvas.cameras, maps, exponents=EXPONENTS)
     canvas.counts.bakes += 1
-    marked = torch.cat([found.values, found.seen[None].to(found.values)])
-    shown = texture(marked[None], surface.uv).movedim(-1, 1)
-    share = shown[:, -1:] * surface.mask[:, None]
-    return torch.where(share > _COVERED, shown[:, :-1] / share.clamp_min(_COVERED), maps)
+    shown = torch.cat([
+        canvas.seen_where(found.values, found.seen, view) for view in range(len(maps))
+    ])  # fmt: skip
+    covered = torch.cat([
+        canvas.seen(found.seen[None].float(), view) for view in range(len(maps))
+    ])  # fmt: skip
+    return torch.where(covered > COVERED, shown, maps)
 
 
 def _agreed(canvas: Canvas, estimator: Denoiser, clean: Tensor, axes: Tensor) -> Tensor:

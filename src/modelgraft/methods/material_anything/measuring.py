@@ -22,7 +22,8 @@ from modelgraft.methods.material_anything.method.maps import Maps
 from modelgraft.methods.material_anything.method.views import VIEWS
 from modelgraft.methods.material_anything.opening import open_estimator
 from modelgraft.methods.material_anything.showing import maps_sheet
-from modelgraft.methods.material_anything.world import Bank, Views
+from modelgraft.methods.material_anything.world import Views
+from modelgraft.methods.material_anything.world_frames import bank_of
 from modelgraft.spatial.shading.colour import to_linear, tone_mapped
 from modelgraft.spatial.shading.render import Light
 
@@ -38,7 +39,7 @@ def measure(config: EvaluateConfig, run: Run) -> Result:
     opened = open_estimator(config.model, run.settings)
     size, steps = config.size or opened.sizes.view_px, config.steps or opened.sizes.steps
     chosen = np.arange(config.objects)
-    bank = Bank.of("test", [int(one) for one in chosen], size=size)
+    bank = bank_of("test", range(config.objects), size=size, frame=opened.estimator.frame)
     views = bank.take([len(VIEWS) * one + view for one in chosen for view in _seen_of(int(one))])
     every = [unseen_lights(one) for one in range(NUM_UNSEEN)]
     lights = [every[one % NUM_UNSEEN] for one in range(len(views))]

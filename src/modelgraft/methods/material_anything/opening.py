@@ -28,10 +28,11 @@ class Sizes:
     view_px: int
     texture_px: int
     steps: int
-    refine_steps: int | None = None
 
 
-SMALL = Sizes(VIEW_PX, 256, 10, refine_steps=1)
+SMALL = Sizes(VIEW_PX, 256, 1)
+REFINE_STEPS = 1
+"""Of the small refiner, which begins from a guess; others take as many as are asked for."""
 LARGE = Sizes(768, 1024, 50)
 """Of the published code."""
 ONE_STEP = Sizes(512, 1024, 1)
@@ -91,4 +92,7 @@ def _small(name: str, shipped: str) -> tuple[Path, str] | None:
             "model", f"model {name}: not an embedded one; there is {store.PREFIX}{shipped}."
         )
     folder = Path(name).expanduser()
-    return (folder, "") if is_small(folder) else None
+    for place in (folder, folder / "artefacts" / shipped):  # of a network, or of its training
+        if is_small(place):
+            return place, ""
+    return None

@@ -18,14 +18,13 @@ from modelgraft.methods.material_anything.evaluate import map_errors, rmse
 from modelgraft.methods.material_anything.lighting import NUM_UNSEEN, unseen_lights
 from modelgraft.methods.material_anything.method.maps import Maps
 from modelgraft.methods.material_anything.method.views import VIEWS
-from modelgraft.methods.material_anything.opening import SMALL
+from modelgraft.methods.material_anything.opening import REFINE_STEPS, SMALL
 from modelgraft.methods.material_anything.refining import with_holes
 from modelgraft.methods.material_anything.shipped import VIEW_PX
 from modelgraft.methods.material_anything.world_frames import bank_of
 from modelgraft.methods.material_anything.world_textures import TextureBank
 
 _OBJECTS = 6
-_STEPS = 10
 _TEXTURE_PX = 128
 
 
@@ -61,7 +60,7 @@ def view_probe(config: TrainConfig, denoiser: Denoiser, run: Run) -> Probe | Non
     def errors() -> dict[str, np.ndarray]:
         generator = torch.Generator().manual_seed(rng_seed("probe", run.seed))
         given = denoiser.of_view(picture, views.normal, torch.ones_like(views.mask))
-        found = denoiser.denoise(given, steps=_STEPS, generator=generator)
+        found = denoiser.denoise(given, steps=SMALL.steps, generator=generator)
         rows = map_errors(found, views.maps, views.mask)
         return {name: one.double().numpy() for name, one in rows.items()}
 
@@ -81,7 +80,7 @@ def texture_probe(config: TrainConfig, denoiser: Denoiser, run: Run) -> Probe | 
     def errors() -> dict[str, np.ndarray]:
         generator = torch.Generator().manual_seed(rng_seed("probe", run.seed))
         told = denoiser.of_texture(given.maps, textures.position)
-        found = denoiser.denoise(told, steps=SMALL.refine_steps or 1, generator=generator)
+        found = denoiser.denoise(told, steps=REFINE_STEPS, generator=generator)
         return {
             f"holes of {name}": rmse(own, true, holes).double().numpy()
             for name, own, true in zip(Maps._fields, found, textures.maps, strict=True)

@@ -42,8 +42,15 @@ from modelgraft.methods.material_anything.infer import (
 )
 from modelgraft.methods.material_anything.joint import paint_jointly
 from modelgraft.methods.material_anything.method.confidence import Light
-from modelgraft.methods.material_anything.opening import Opened, open_estimator, open_refiner
+from modelgraft.methods.material_anything.opening import (
+    LARGE,
+    REFINE_STEPS,
+    Opened,
+    open_estimator,
+    open_refiner,
+)
 from modelgraft.methods.material_anything.showing import maps_sheet, named_lights, strip
+from modelgraft.methods.material_anything.tiny_refiner import TinyRefiner
 from modelgraft.methods.material_anything.world_painting import kind_of, world_pictures
 from modelgraft.spatial.files.reading import read_asset
 from modelgraft.spatial.meshes import Asset, Mesh, Part
@@ -63,7 +70,7 @@ def texture_asset(config: TextureConfig, run: Run) -> Result:
     prompt = _prompt(config, asset)
     opened = open_estimator(config.model, run.settings)
     refiner = open_refiner(config.refiner, run.settings)
-    plan = _plan(config, opened, prompt)
+    plan = _plan(config, opened, refiner, prompt)
     prepared = prepare(
         asset, texture_px=plan.texture_px, faces=config.faces, unwrap=config.unwrap,
         normal=config.normal, file=config.mesh or name,
@@ -110,8 +117,11 @@ def _prompt(config: TextureConfig, asset: Asset) -> str | None:
     return prompt
 
 
-def _plan(config: TextureConfig, opened: Opened, prompt: str | None) -> Plan:
+def _plan(
+    config: TextureConfig, opened: Opened, refiner: Denoiser | None, prompt: str | None
+) -> Plan:
     sizes = opened.sizes
+    refine_steps = REFINE_STEPS if isinstance(refiner, TinyRefiner) else config.steps
     view_px = config.view_size or sizes.view_px
     light: Light | torch.Tensor
     if config.light == "auto":
@@ -127,7 +137,7 @@ def _plan(config: TextureConfig, opened: Opened, prompt: str | None) -> Plan:
         progressive=config.paint == "progressive",
         hold=None if config.hold == "none" else config.hold,
         fill=config.fill,
-        refine_steps=sizes.refine_steps,
+        refine_steps=refine_steps or LARGE.steps,
     )
 
 

@@ -15,6 +15,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
+from modelgraft.core.errors import InputError
+
 _GROUPS = 8
 
 
@@ -29,7 +31,16 @@ class Patches:
         self.channels = 3 * side * side
 
     def encode(self, pictures: Tensor) -> Tensor:
-        """Latents [B, 3 side^2, H / side, W / side] of pictures [B, 3, H, W]."""
+        """Latents [B, 3 side^2, H / side, W / side] of pictures [B, 3, H, W].
+
+        `InputError` for sides that the networks cannot halve.
+        """
+        if any(one % (2 * self.side) for one in pictures.shape[2:]):
+            raise InputError(
+                f"pictures of {pictures.shape[2]} x {pictures.shape[3]} pixels: this model takes "
+                f"sides that are multiples of {2 * self.side}.\n"
+                "  Choose such a size for views and textures."
+            )
         return functional.pixel_unshuffle(2 * pictures - 1, self.side)
 
     def decode(self, latents: Tensor) -> Tensor:

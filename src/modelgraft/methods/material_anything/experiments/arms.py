@@ -67,7 +67,7 @@ class Arm:
     heads: Literal[1, 3] = 3
     space: Space = "pixels"
     is_rendered: bool = True
-    """With the losses of decoded maps and of renders."""
+    """With the loss of renders; that of decoded maps is always there."""
     is_told: bool = True
     """With the mask of light."""
     frame: Frame = "view"
@@ -170,7 +170,7 @@ def trained(bench: Bench, arm: Arm, seed: int) -> Denoiser:
         model = network_of(arm, codec)
         denoiser = replace(small_denoiser(model, arm.frame), codec=codec)
         steps = 3 if bench.quick else arm.steps
-        weights = Weights() if arm.is_rendered else Weights(maps=0, render=0)
+        weights = Weights() if arm.is_rendered else Weights(render=0)
         learning = Learning(steps, bench.optim, weights, is_told=arm.is_told, ema=EMA)
         bank = bench.bank("train", SIZE_PX, arm.frame)
         ema = train_estimator(denoiser, model, bank, learning, own)

@@ -35,7 +35,7 @@ from modelgraft.methods.material_anything.experiments.objects import (
 )
 from modelgraft.methods.material_anything.infer import Plan, assemble, paint
 from modelgraft.methods.material_anything.method.views import VIEWS
-from modelgraft.methods.material_anything.opening import SMALL
+from modelgraft.methods.material_anything.opening import REFINE_STEPS
 from modelgraft.methods.material_anything.shipped import (
     ESTIMATOR,
     REFINER,
@@ -85,7 +85,7 @@ def _run(run: Run, quick: bool) -> Findings:
         run.check()
         run.progress(place, len(concave), f"object {number}")
         plan = Plan(texture_px=TEXTURE_PX, steps=SAMPLING_STEPS,
-                    refine_steps=SMALL.refine_steps)  # fmt: skip
+                    refine_steps=REFINE_STEPS)  # fmt: skip
         one = specimen(bench, number, plan)
         lights = [bench.lights[number % len(bench.lights)]] * len(VIEWS)
         painted = paint(one.canvas, estimator, pictures_under(one, lights), seed=number)

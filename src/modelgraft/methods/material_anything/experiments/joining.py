@@ -43,7 +43,7 @@ from modelgraft.methods.material_anything.infer import Canvas, Plan, assemble, p
 from modelgraft.methods.material_anything.joint import paint_jointly
 from modelgraft.methods.material_anything.lighting import training_lights
 from modelgraft.methods.material_anything.method.views import VIEWS
-from modelgraft.methods.material_anything.opening import SMALL
+from modelgraft.methods.material_anything.opening import REFINE_STEPS
 from modelgraft.methods.material_anything.shipped import ESTIMATOR, shipped_estimator
 from modelgraft.spatial.baking import bake
 
@@ -82,7 +82,7 @@ def _run(run: Run, quick: bool) -> Findings:
         run.check()
         run.progress(place, number, f"object {place}")
         plan = Plan(light="generated", texture_px=TEXTURE_PX, steps=SAMPLING_STEPS,
-                    refine_steps=SMALL.refine_steps)  # fmt: skip
+                    refine_steps=REFINE_STEPS)  # fmt: skip
         one = specimen(bench, place, plan)
         pictures = pictures_under(one, [
             training_lights(eye, seed=rng_seed("own light", place, view) % 2**31)

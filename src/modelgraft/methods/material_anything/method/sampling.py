@@ -116,7 +116,10 @@ def sample(
         now, after = kept[time], kept[times[place + 1]]
         spread = eta * ((1 - after) / (1 - now) * (1 - now / after)).sqrt()
         noise = (z - now.sqrt().to(z.dtype) * clean) / (1 - now).sqrt().to(z.dtype)
-        z = after.sqrt().to(z.dtype) * clean + (1 - after - spread**2).sqrt().to(z.dtype) * noise
+        z = (
+            after.sqrt().to(z.dtype) * clean
+            + (1 - after - spread**2).clamp_min(0).sqrt().to(z.dtype) * noise
+        )
         if eta:
             z = z + spread.to(z.dtype) * _like(z, generator)
     return z
