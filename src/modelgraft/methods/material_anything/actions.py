@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modelgraft.core.lazy import need
 from modelgraft.core.results import Result
 from modelgraft.core.runs import Run
 from modelgraft.diffusion.pictures import from_bytes, write_picture
@@ -44,6 +45,7 @@ def estimate(config: EstimateConfig, run: Run) -> Result:
 
 def train(config: TrainConfig, run: Run) -> Result:
     """Train an estimator or a refiner."""
+    need("accelerate", extra="hf")
     from modelgraft.methods.material_anything.learning import learn
 
     return learn(config, run)
