@@ -34,9 +34,12 @@ def test_the_joint_fit_maximises_the_penalised_likelihood():
 
     best = minimize(total, np.zeros(21), options={"gtol": 1e-7, "maxiter": 5000}).x
     found = fit_difficulty(preferences, covariates, ridge=0.7)
-    assert np.allclose(found.difficulty, best[9:], atol=1e-4)
-    assert np.allclose(found.bias, best[:9].reshape(3, 3)[:, 0], atol=1e-3)
-    assert np.allclose(found.slopes, best[:9].reshape(3, 3)[:, 1:], atol=1e-3)
+    ours = np.concatenate([
+        np.column_stack([found.bias, found.slopes]).ravel(), found.difficulty
+    ])  # fmt: skip
+    # Where a model's answers can all but be told apart, the maximum is flat: scipy stops near it.
+    assert total(ours) <= total(best) + 1e-9
+    assert np.allclose(ours, best, rtol=1e-3, atol=1e-3)
 
 
 def test_many_models_give_back_the_planted_difficulties_centred():
