@@ -263,11 +263,15 @@ def _add_view(
     """Draw what a view sees anew, then what it sees better than those before it."""
     known, is_painted, split = _regions(canvas, state, view)
     visible = canvas.surface.mask[view].numpy()
+    is_repainted = split.update.sum() > _UPDATE_SHARE * visible.sum()
+    if not split.new.any() and not is_repainted and is_painted.any():
+        # Slanted places that no view has painted go on from what is beside them.
+        return voronoi2d(known[0], torch.from_numpy(is_painted))[None]
     if split.new.any():
         given = _sight(canvas, view, known, is_painted | ~visible)
         known = _drawn(canvas, estimator, pictures(given), given, generator)
         _project(canvas, state, known, view, _tensor(split.new), share=1.0)
-    if split.update.sum() > _UPDATE_SHARE * visible.sum():
+    if is_repainted:
         given = _sight(canvas, view, known, (is_painted | split.new | ~visible) & ~split.update)
         known = _drawn(canvas, estimator, pictures(given), given, generator)
         _project(canvas, state, known, view, _tensor(split.update), share=0.5)
