@@ -59,6 +59,15 @@ def from_world(normals: Tensor, axes: Tensor) -> Tensor:
     return (axes * normals[..., None, :]).sum(-1)
 
 
+def raised(bumps: Tensor, least: float = 0.05) -> Tensor:
+    """Unit bumps [..., 3] of which z is `least` before they are made of length 1, where it is less.
+
+    A bump of a slanted view can point below the surface, and glTF's normals have z > 0.
+    """
+    found = torch.cat([bumps[..., :2], bumps[..., 2:].clamp_min(least)], -1)
+    return functional.normalize(found, dim=-1)
+
+
 def encode(normals: Tensor) -> Tensor:
     """Normals as linear colours from 0 to 1, the flat one as (0.5, 0.5, 1)."""
     return (normals + 1) / 2

@@ -26,10 +26,7 @@ class Guessing(Denoiser):
     """
 
     spread: float = 0.35
-    """Of true latents around guessed ones: a standard deviation.
-
-    On training views it is .34 of albedo, .50 of roughness and metallic, and .14 of bumps.
-    """
+    """Of true latents around guessed ones: a standard deviation, one for all maps."""
 
     def importance(self, step: Tensor) -> Tensor:
         """What errors of v at steps [B] are multiplied by, so that each step counts alike."""

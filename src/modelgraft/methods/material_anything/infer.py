@@ -425,11 +425,7 @@ def _in_texture(values: Tensor, seen: Tensor, texels: Texels) -> Maps:
     maps = Maps.split(values[None])
     assert texels.tangent is not None
     axes = frames.uv_axes(texels.normal, texels.tangent)
-    normal = frames.from_world(frames.decode(texels.values(maps.bump[0])), axes)
-    # A bump of a slanted view can point below the surface; glTF's normals have z > 0.
-    normal = functional.normalize(
-        torch.cat([normal[:, :2], normal[:, 2:].clamp_min(0.05)], 1), dim=1
-    )
+    normal = frames.raised(frames.from_world(frames.decode(texels.values(maps.bump[0])), axes))
     flat = torch.tensor([0.5, 0.5, 1.0]).view(3, 1, 1)
     bump = torch.where(texels.mask & seen, texels.image(frames.encode(normal)), flat)
     return maps._replace(bump=bump[None])

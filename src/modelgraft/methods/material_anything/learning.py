@@ -31,11 +31,9 @@ from modelgraft.methods.material_anything.tiny import TinyTripleHead
 from modelgraft.methods.material_anything.tiny_refiner import SIZES, tiny_refiner
 from modelgraft.methods.material_anything.train import Learning, train_estimator
 from modelgraft.methods.material_anything.world_frames import bank_of
-from modelgraft.methods.material_anything.world_textures import TextureBank
+from modelgraft.methods.material_anything.world_textures import TEXTURE_PX, TextureBank
 from modelgraft.training.ema import Ema
 
-TEXTURE_PX = 128
-"""Side of the textures that the embedded refiner learns from."""
 _LARGE_VIEW_PX, _LARGE_TEXTURE_PX = 512, 1024
 _ONE_HEAD = 88
 """Channels at which one head has as many weights as three of the usual width."""

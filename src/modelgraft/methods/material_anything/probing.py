@@ -22,10 +22,9 @@ from modelgraft.methods.material_anything.opening import REFINE_STEPS, SMALL
 from modelgraft.methods.material_anything.refining import with_holes
 from modelgraft.methods.material_anything.shipped import VIEW_PX
 from modelgraft.methods.material_anything.world_frames import bank_of
-from modelgraft.methods.material_anything.world_textures import TextureBank
+from modelgraft.methods.material_anything.world_textures import TEXTURE_PX, TextureBank
 
 _OBJECTS = 6
-_TEXTURE_PX = 128
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def texture_probe(config: TrainConfig, denoiser: Denoiser, run: Run) -> Probe | 
     """Textures of held-out objects with holes; errors are those of the holes."""
     if not config.probe_every:
         return None
-    size = _TEXTURE_PX if config.base == "tiny" else config.size or 1024
+    size = TEXTURE_PX if config.base == "tiny" else config.size or 1024
     bank = TextureBank.of("validation", range(_OBJECTS), size=size)
     batch = with_holes(bank.take(range(_OBJECTS)), range(_OBJECTS))
     textures, given = batch.textures, batch.coarse

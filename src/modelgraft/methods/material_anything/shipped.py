@@ -7,15 +7,14 @@ from typing import Any, Final
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from modelgraft.core import store
 from modelgraft.core.errors import InputError
 from modelgraft.core.files import make_folder, read_json, write_json
-from modelgraft.methods.material_anything.denoising import Codec, Denoiser, Frame
+from modelgraft.methods.material_anything.denoising import Denoiser, Frame
 from modelgraft.methods.material_anything.guessing import SmallEstimator
 from modelgraft.methods.material_anything.method.sampling import ending_in_noise, scaled_linear
-from modelgraft.methods.material_anything.tiny import Patches, TinyTripleHead
+from modelgraft.methods.material_anything.tiny import Patches, TinyTripleHead, of_steps
 from modelgraft.methods.material_anything.tiny_refiner import TinyRefiner, tiny_refiner
 
 ESTIMATOR: Final = "materials"
@@ -25,17 +24,10 @@ VIEW_PX: Final = 64
 _CONFIG, _WEIGHTS, _CLASS = "config.json", "model.safetensors", "TinyTripleHead"
 
 
-def small_denoiser(
-    model: TinyTripleHead, frame: Frame = "view", codec: Codec | None = None
-) -> SmallEstimator:
-    """A small network with its codec, `Patches` if none is given; it sees times from 0 to 1."""
+def small_denoiser(model: TinyTripleHead, frame: Frame = "view") -> SmallEstimator:
+    """A small network with its codec and schedule; it sees times from 0 to 1."""
     schedule = ending_in_noise(scaled_linear())
-    number = len(schedule.kept)
-
-    def network(sample: Tensor, step: Tensor, position: Tensor | None) -> Tensor:
-        return model(sample, (step + 1) / number, position)
-
-    return SmallEstimator(network, codec or Patches(), schedule, frame)
+    return SmallEstimator(of_steps(model, len(schedule.kept)), Patches(), schedule, frame)
 
 
 def save_network(model: TinyTripleHead, folder: Path, *, frame: Frame = "view") -> None:

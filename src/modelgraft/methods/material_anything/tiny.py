@@ -7,7 +7,7 @@ convolutions into shared inner ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import torch
@@ -148,6 +148,15 @@ class TinyTripleHead(nn.Module):
         found = parts[head]
         assert isinstance(found, nn.ModuleList)
         return list(found)
+
+
+def of_steps(model: TinyTripleHead, number: int) -> Callable[..., Tensor]:
+    """The network as denoisers call it: at training steps [B] of `number`, in place of times."""
+
+    def network(sample: Tensor, step: Tensor, position: Tensor | None) -> Tensor:
+        return model(sample, (step + 1) / number, position)
+
+    return network
 
 
 class Residual(nn.Module):

@@ -17,15 +17,12 @@ from modelgraft.methods.material_anything.denoising import Conditions
 from modelgraft.methods.material_anything.guessing import Guessing
 from modelgraft.methods.material_anything.method.maps import Maps
 from modelgraft.methods.material_anything.method.sampling import ending_in_noise, scaled_linear
-from modelgraft.methods.material_anything.tiny import Patches, TinyTripleHead
+from modelgraft.methods.material_anything.tiny import Patches, TinyTripleHead, of_steps
 from modelgraft.spatial.filling import laplace3d
 from modelgraft.spatial.texels import Texels
 
 SPREAD = 0.15
-"""Of true latents around guessed ones: a standard deviation.
-
-It is near that of holes of training objects, 0.13 at 128 texels; over all charts it is 0.09.
-"""
+"""Of true latents around guessed ones: a standard deviation, near that of holes."""
 SIZES = {"shared": 49, "own": 48, "outer": 24, "inner": 64, "fourier": 6}
 """Of the network that is shipped, beside those that `tiny.TinyTripleHead` has anyway."""
 
@@ -60,12 +57,7 @@ class TinyRefiner(Guessing):
 def tiny_refiner(model: TinyTripleHead) -> TinyRefiner:
     """A network with its codec and schedule; it sees times from 0 to 1."""
     schedule = ending_in_noise(scaled_linear())
-    number = len(schedule.kept)
-
-    def network(sample: Tensor, step: Tensor, position: Tensor | None) -> Tensor:
-        return model(sample, (step + 1) / number, position)
-
-    return TinyRefiner(network, Patches(), schedule, "uv")
+    return TinyRefiner(of_steps(model, len(schedule.kept)), Patches(), schedule, "uv")
 
 
 def _guessed(values: Tensor, seen: Tensor, position: Tensor, charted: Tensor) -> Tensor:

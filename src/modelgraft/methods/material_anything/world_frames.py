@@ -10,14 +10,11 @@ import torch
 from modelgraft.methods.material_anything.denoising import Frame
 from modelgraft.methods.material_anything.method.views import VIEWS, camera_of
 from modelgraft.methods.material_anything.world import Bank, Views
-from modelgraft.methods.material_anything.world_textures import textured_mesh
+from modelgraft.methods.material_anything.world_textures import TEXTURE_PX, textured_mesh
 from modelgraft.spatial import frames
 from modelgraft.spatial.gbuffer import gbuffer
 from modelgraft.spatial.meshes import Mesh
 from modelgraft.worlds.splits import Split
-
-TEXTURE_PX = 128
-"""Side of the textures for which meshes are unwrapped."""
 
 
 def bank_of(split: Split, numbers: Sequence[int], *, size: int, frame: Frame) -> Bank:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from modelgraft.core.seeds import rng_seed
 from modelgraft.methods.material_anything.method.maps import Maps
@@ -24,8 +23,8 @@ from modelgraft.spatial.uv.unwrapping import unwrap
 from modelgraft.worlds.splits import Split
 from modelgraft.worlds.substances import Substance, bumped, substance
 
-LEAST_DEPTH = 0.05
-"""Of a bump's z in the tangent frame, as where views are baked."""
+TEXTURE_PX = 128
+"""Side of the textures that the embedded refiner learns from and is measured on."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +75,7 @@ class Shape:
         rough = np.stack([np.ones_like(found.roughness), found.roughness, found.metallic], 1)
         world = torch.from_numpy(bumped(texels.normal.numpy(), found.gradient)).float()
         axes = frames.uv_axes(texels.normal, texels.tangent)
-        bump = frames.from_world(world, axes)
-        bump = functional.normalize(
-            torch.cat([bump[:, :2], bump[:, 2:].clamp_min(LEAST_DEPTH)], 1), dim=1
-        )
+        bump = frames.raised(frames.from_world(world, axes))
         parts = (torch.from_numpy(found.albedo), torch.from_numpy(rough), frames.encode(bump))
         return Textures(
             maps=Maps(*(self.on_white(one) for one in parts)),

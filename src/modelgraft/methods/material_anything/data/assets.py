@@ -7,12 +7,11 @@ from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from modelgraft.methods.material_anything.data.records import Recorded, camera_normals, poses
 from modelgraft.methods.material_anything.method.maps import Maps
 from modelgraft.methods.material_anything.method.views import VIEWS, camera_of
-from modelgraft.methods.material_anything.world_textures import LEAST_DEPTH, Shape, Textures
+from modelgraft.methods.material_anything.world_textures import Shape, Textures
 from modelgraft.spatial import frames
 from modelgraft.spatial.drawing import Look, look
 from modelgraft.spatial.meshes import Asset, Material, Part, Placement, normalised, with_normals
@@ -126,8 +125,7 @@ def _of_material(material: Material, uv: Tensor, covered: Tensor) -> tuple[Tenso
 
 def _encoded(bump: Tensor) -> Tensor:
     """Bumps as colours, those that would point below the surface raised above it."""
-    raised = torch.cat([bump[..., :2], bump[..., 2:].clamp_min(LEAST_DEPTH)], -1)
-    return frames.encode(functional.normalize(raised, dim=-1))
+    return frames.encode(frames.raised(bump))
 
 
 def _has_maps(material: Material) -> bool:

@@ -12,11 +12,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
-from torch.nn import functional
 
 from modelgraft.core.seeds import rng_seed
 from modelgraft.methods.material_anything.method.maps import Maps
-from modelgraft.methods.material_anything.world_textures import LEAST_DEPTH
 from modelgraft.spatial import frames
 
 ALL_VIEWS = 1 / 3
@@ -75,9 +73,8 @@ def _degraded(values: Tensor, weights: Tensor, seen: Tensor, rng: np.random.Gene
     found = found + rng.uniform(0, 0.04) * rng.standard_normal((9, *size))
     albedo, rm, bump = torch.from_numpy(found.astype(np.float32))[None].split(3, 1)
     rm = torch.cat([torch.ones_like(rm[:, :1]), rm[:, 1:]], 1)
-    normal = frames.decode(bump.movedim(1, -1))
-    normal = torch.cat([normal[..., :2], normal[..., 2:].clamp_min(LEAST_DEPTH)], -1)
-    bump = frames.encode(functional.normalize(normal, dim=-1)).movedim(-1, 1)
+    normal = frames.raised(frames.decode(bump.movedim(1, -1)))
+    bump = frames.encode(normal).movedim(-1, 1)
     return torch.cat([albedo.clamp(0, 1), rm.clamp(0, 1), bump], 1)
 
 

@@ -23,7 +23,6 @@ from modelgraft.methods.material_anything.experiments.figures import (
     share,
 )
 from modelgraft.methods.material_anything.experiments.objects import (
-    TEXTURE_PX,
     Specimen,
     pictures_under,
     planned,
@@ -42,6 +41,7 @@ from modelgraft.methods.material_anything.shipped import (
     shipped_estimator,
     shipped_refiner,
 )
+from modelgraft.methods.material_anything.world_textures import TEXTURE_PX
 from modelgraft.worlds.solids import CONCAVE, FAMILIES
 
 FILLS = ("none", "voronoi2d", "nearest3d", "laplace3d", "refiner")

@@ -30,7 +30,6 @@ from modelgraft.methods.material_anything.experiments.figures import (
     reduction,
 )
 from modelgraft.methods.material_anything.experiments.objects import (
-    TEXTURE_PX,
     Specimen,
     pictures_under,
     planned,
@@ -45,6 +44,7 @@ from modelgraft.methods.material_anything.lighting import training_lights
 from modelgraft.methods.material_anything.method.views import VIEWS
 from modelgraft.methods.material_anything.opening import REFINE_STEPS
 from modelgraft.methods.material_anything.shipped import ESTIMATOR, shipped_estimator
+from modelgraft.methods.material_anything.world_textures import TEXTURE_PX
 from modelgraft.spatial.baking import bake
 
 WAYS = ("independent", "progressive", "joint")

@@ -24,7 +24,6 @@ from modelgraft.spatial.shading.colour import to_linear, tone_mapped
 from modelgraft.spatial.shading.render import Light, shade
 from modelgraft.spatial.texels import Texels
 
-TEXTURE_PX = 128
 _LEAST_ERROR = 1e-4
 
 
