@@ -42,7 +42,7 @@ def test_pairs_of_toys_are_drawn_judged_and_recorded(tmp_path: Path) -> None:
     config = PairsConfig(toys=1, height=32, steps=1, guidance=1.0, seeds=1, threshold=0)
     with opened(tmp_path / "run") as run:
         found = {one.name: one.value for one in actions.pairs(config, run).numbers}
-    assert found["pairs made"] == 9 == found["pairs kept"]
+    assert found["pairs made"] == 9 == found["pairs kept"] and found["pairs refused"] == 0
     kept = list(read_records(tmp_path / "run" / "artefacts", threshold=0))
     assert len(kept) == 9 and kept[0].picture().shape == (3, 32, 64)
 

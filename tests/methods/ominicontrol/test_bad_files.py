@@ -162,6 +162,7 @@ def test_an_alpha_that_is_no_number_is_refused(pipe, tensors, tmp_path, alpha):
         ({"task": "edges", "condition_px": 512.5}, "condition_px"),
         ({"task": "edges", "steps": True}, "steps True"),
         ({"task": "edges", "steps": -1}, "steps"),
+        ({"task": "edges", "size_px": 0}, "size_px 0"),
         ({"task": "edges", "guidance": "3.5"}, "guidance '3.5'"),
         ({"task": "edges", "guidance": float("inf")}, "guidance"),
         ({"task": "edges", "image_guidance": [1]}, "image_guidance"),

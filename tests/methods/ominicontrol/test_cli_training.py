@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,11 +31,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for name, one in tensors.items()}  # fmt: skip
     save_file(wide, folder / "wide.safetensors", metadata={"omini": '{"task": "edges"}'})
     (folder / "torn.safetensors").write_bytes(b"torn")
-    for name in ("empty", "photos", "bent", "bent/edges"):
+    for name in ("empty", "photos", "bent", "bent/edges", "cut"):
         (folder / name).mkdir()
     write_picture(folder / "photos" / "a.png", torch.rand(3, 32, 32))
     write_picture(folder / "bent" / "a.png", torch.rand(3, 32, 32))
     write_picture(folder / "bent" / "edges" / "a.png", torch.rand(3, 32, 64))
+    content = (folder / "photos" / "a.png").read_bytes()
+    (folder / "cut" / "a.png").write_bytes(content[: len(content) // 2])
     (folder / "rows.jsonl").write_text(json.dumps({"target": "../a.png", "prompt": ""}) + "\n")
     return folder
 
@@ -58,6 +61,7 @@ TRAIN = {
     "--data bent": "aspect",
     "--data rows.jsonl": "outside",
     "--data photos --task subject": "another view",
+    "--data cut": "the picture is damaged",
     "--cache true": "name their --data",
     "--optim.optimiser prodigy --optim.eps 0": "prodigy divides by it",
     "--model missing": "no pipeline of this name",
@@ -66,7 +70,10 @@ TRAIN = {
     "--start bare.safetensors": "does not say what its condition is",
     "--start wide.safetensors": "for another base model",
     "--start style.safetensors": "was trained for style",
-    "--start edges.safetensors --rank 8": "has its own",
+    "--start edges.safetensors --rank 8": "rank 8: edges.safetensors was trained with 4",
+    "--start edges.safetensors --alpha 2": "alpha 2.0: edges.safetensors was trained with 4",
+    "--start edges.safetensors --modules qkv": "edges.safetensors is on other layers",
+    "--start edges.safetensors --mode independent": "was trained with joint",
     "--start edges.safetensors --condition-size 16": "was trained with 32",
     "--start edges.safetensors --task edges,grey": "name one task",
 }
@@ -100,6 +107,21 @@ def test_bad_input_ends_with_code_2_and_a_message_that_names_it(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(place)
     usual = ["--device", "cpu", "--out", str(tmp_path / "run")]
-    assert main(["ominicontrol", action, *words.split(), *usual]) == 2
-    said = capsys.readouterr()
-    assert told in said.err and "Traceback" not in said.err and not said.out
+    for dry in ([], ["--dry-run"])[: 2 if action == "train" else 1]:
+        assert main(["ominicontrol", action, *words.split(), *usual, *dry]) == 2
+        said = capsys.readouterr()
+        assert told in said.err and "Traceback" not in said.err and not said.out
+
+
+def test_a_dry_run_misses_a_package_and_accepts_what_the_file_says_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    usual = ["ominicontrol", "train", "--device", "cpu", "--dry-run", "--json"]
+    said = "--rank 4 --alpha 4 --modules full --mode joint --condition-size 32".split()
+    assert main([*usual, "--start", "edges.safetensors", *said, "--data", "photos"]) == 0
+    found = {one["name"]: one["value"] for one in json.loads(capsys.readouterr().out)["numbers"]}
+    assert found["pictures in the data"] == 1 and found["weights trained"] == 4 * 21_424
+    monkeypatch.setitem(sys.modules, "prodigyopt", None)
+    assert main([*usual, "--optim.optimiser", "prodigy"]) == 2
+    assert "modelgraft[optim]" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,8 @@ SUBJECT = PUBLISHED["omini/subject_512"]
         ([SUBJECT], None, 512),
         ([AdapterInfo(task="subject", condition_px=256)], None, 512),
         ([AdapterInfo(task="subject", condition_px=1024)], None, 1024),
+        ([AdapterInfo(task="subject", condition_px=256, size_px=256)], None, 256),
+        ([PUBLISHED["omini/subject_1024_beta"]], None, 1024),
         ([SUBJECT, AdapterInfo(task="edges", condition_px=256)], None, 512),
         ([SUBJECT], 256, 256),
     ],
@@ -373,3 +376,15 @@ def test_what_a_reader_must_know_is_in_the_result(tmp_path: Path, adapters: Any)
     write_picture(white, torch.ones(3, 32, 32))
     result, _ = draw(tmp_path / "b", condition=(white,), adapter=(adapters("fill"),))
     assert len(result.remarks) == 1 and "--mask says what is" in result.remarks[0]
+
+
+def test_what_a_cache_hides_from_a_joint_adapter_is_told_once_in_the_result(
+    tmp_path: Path, adapters: Any, photo: Path
+) -> None:
+    given = {"condition": (photo,), "adapter": (adapters("edges", mode="joint"),)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result, _ = draw(tmp_path / "cached", executor="cached", compare=True, **given)
+    assert len(result.remarks) == 1 and "trained to see text and image" in result.remarks[0]
+    assert "trained to see text" in (tmp_path / "cached" / "log.jsonl").read_text()
+    assert not draw(tmp_path / "auto", **given)[0].remarks

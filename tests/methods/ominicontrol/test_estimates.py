@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,10 @@ from modelgraft.methods.ominicontrol.estimates import (
     estimate_train,
 )
 from modelgraft.methods.ominicontrol.infer import generate
-from modelgraft.methods.ominicontrol.opening import open_control, read_condition
+from modelgraft.methods.ominicontrol.opening import is_small, open_control, read_condition
 from modelgraft.methods.ominicontrol.pairs.prompts.items import pair_prompts
 from modelgraft.methods.ominicontrol.pairs.prompts.toys import toy_items
+from modelgraft.tiny.flux import build_pipeline, save_pipeline
 
 SETTINGS = Settings(device="cpu")
 
@@ -167,3 +169,62 @@ def test_the_table_of_costs_takes_the_model_s_own_sizes() -> None:
     found = cost_table(CostConfig(conditions=(0, 1)), SETTINGS)
     own = cost_table(CostConfig(conditions=(0, 1), size=32, text_length=24, steps=16), SETTINGS)
     assert found == own and found.numbers[0].value == 1 < found.numbers[1].value
+
+
+def test_a_model_is_small_for_an_estimate_where_it_is_for_a_run(tmp_path: Path) -> None:
+    """It goes by the pictures that a codec was made for, not by the size of a token."""
+    save_pipeline(build_pipeline(), tmp_path / "flux")
+    path = tmp_path / "flux" / "vae" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "picture_px": 256}))
+    model = str(tmp_path / "flux")
+    assert not is_small(open_control(model, SETTINGS)[0].pipe)
+    assert is_small(open_control("tiny:flux", SETTINGS)[0].pipe)
+    large = {"size": 512, "text_length": 512, "steps": 28}
+    found = cost_table(CostConfig(model=model, conditions=(1,)), SETTINGS)
+    assert found == cost_table(CostConfig(model=model, conditions=(1,), **large), SETTINGS)
+
+
+def test_the_table_of_costs_is_that_of_the_paper_for_flux(tmp_path: Path) -> None:
+    """TFLOP of 512 pixels, 512 tokens of text and 28 steps, from configs alone."""
+    configs = {
+        "model_index.json": {
+            "_class_name": "FluxPipeline",
+            "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+            "text_encoder": ["transformers", "CLIPTextModel"],
+            "text_encoder_2": ["transformers", "T5EncoderModel"],
+            "tokenizer": ["transformers", "CLIPTokenizer"],
+            "tokenizer_2": ["transformers", "T5TokenizerFast"],
+            "transformer": ["diffusers", "FluxTransformer2DModel"],
+            "vae": ["diffusers", "AutoencoderKL"],
+        },
+        "transformer/config.json": {
+            "_class_name": "FluxTransformer2DModel", "attention_head_dim": 128,
+            "guidance_embeds": True, "in_channels": 64, "joint_attention_dim": 4096,
+            "num_attention_heads": 24, "num_layers": 19, "num_single_layers": 38,
+            "patch_size": 1, "pooled_projection_dim": 768,
+        },
+        "vae/config.json": {
+            "_class_name": "AutoencoderKL", "block_out_channels": [128, 256, 512, 512],
+        },
+        "scheduler/scheduler_config.json": {"_class_name": "FlowMatchEulerDiscreteScheduler"},
+        "text_encoder/config.json": {"model_type": "clip_text_model"},
+        "text_encoder_2/config.json": {"model_type": "t5"},
+        "tokenizer/tokenizer_config.json": {"tokenizer_class": "CLIPTokenizer"},
+        "tokenizer_2/tokenizer_config.json": {"tokenizer_class": "T5TokenizerFast"},
+    }  # fmt: skip
+    for name, content in configs.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(json.dumps(content))
+    table = {}
+    for side in (512, 256):
+        config = CostConfig(model=str(tmp_path), condition_size=side)
+        rows = cost_table(config, SETTINGS).text.splitlines()[2:]
+        cells = [
+            [float(one.replace(",", "")) for one in row.strip("| ").split("|")] for row in rows
+        ]
+        table[side] = {number: values for number, *values in cells}
+    for number, joint, cached, compact in ((0, 602, 602, 602), (1, 1054, 646, 613),
+                                           (2, 1506, 691, 624), (4, 2411, 781, 646)):  # fmt: skip
+        assert table[512][number][:2] == pytest.approx([joint, cached], rel=0.01)
+        assert table[256][number][1] == pytest.approx(compact, rel=0.01)
+    assert table[512][1][2] == pytest.approx(717, rel=0.01)  # MB of keys and values

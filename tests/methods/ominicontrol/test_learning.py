@@ -161,7 +161,7 @@ def test_an_adapter_to_go_on_from_brings_its_own_rank(tmp_path: Path, adapter: P
     config = TrainConfig(size=32, steps=1, start=adapter, probe_every=0, optim=TINY)
     for changes in ({"rank": 8}, {"alpha": 2.0}, {"modules": "qk"}):
         (name,) = changes
-        with pytest.raises(ConfigError, match=f"{name}: .* has its own"):
+        with pytest.raises(ConfigError, match=f"{name} {changes[name]}: .*edges.safetensors"):
             with opened(tmp_path / name) as run:
                 learning.learn(replace(config, **changes), run)
     with opened(tmp_path / "run") as run:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from embedded import open_random, opened, random_judges
 
-from modelgraft.core.errors import ConfigError, Unavailable
+from modelgraft.core.errors import ConfigError, InputError, Unavailable
 from modelgraft.core.provenance import versions
 from modelgraft.core.settings import Settings
 from modelgraft.diffusion.pictures import read_picture, write_picture
@@ -34,6 +34,8 @@ from modelgraft.methods.ominicontrol.evaluate import (
 from modelgraft.methods.ominicontrol.measuring import measure_of, measures_of, pose
 from modelgraft.tiny.oracles import load_judges
 from small_clip import save_small_clip
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +77,7 @@ def test_the_original_obeys_perfectly_whatever_the_size_of_its_condition(
         source = FileSource(pairs, (task,), 32, condition_px, 4, is_training=False)
     posed = pose(source, range(3), 32)
     assert posed.shown.conditions[task].shape[-1] == condition_px
-    for name, values in measure_of(task, posed)(posed.shown.targets).items():
+    for name, values in measure_of(task, CPU, is_toy)(posed.shown.targets, posed).items():
         assert np.nanmax(np.abs(values - ("edge F1" in name))) == 0, name
 
 
@@ -96,7 +98,7 @@ def test_dark_pixels_of_a_derived_fill_are_known_where_its_mask_says_so(
     assert torch.equal(posed.asked["fill"], targets * posed.known)
     dark = posed.known.bool() & (targets == 0).all(dim=1, keepdim=True)
     assert dark.any()
-    found = measure_of("fill", posed)((targets + 0.1 * dark).clamp(0, 1))
+    found = measure_of("fill", CPU, False)((targets + 0.1 * dark).clamp(0, 1), posed)
     assert np.nanmax(found["known MSE"]) > 0 and np.nanmax(found["hidden MSE"]) == 0
 
 
@@ -211,6 +213,59 @@ def test_samples_say_what_was_drawn_by_what_and_their_means(tmp_path: Path, save
         assert (number["value"], number["low"], number["high"]) == again[:3]
 
 
+def test_pictures_are_held_a_batch_at_a_time_and_measured_as_all_at_once(
+    tmp_path: Path, photos: Path, saved: Save, clip: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"adapter": saved(task="fill", condition_px=32), "data": photos,
+                               "size": 32, "encoder": clip}  # fmt: skip
+    _, whole = evaluated(tmp_path / "whole", **options)
+    held: list[int] = []
+    stock = FileSource.take
+
+    def counted(self: FileSource, numbers: Any, use: int) -> Any:
+        held.append(len(numbers))
+        return stock(self, numbers, use)
+
+    monkeypatch.setattr(FileSource, "take", counted)
+    monkeypatch.setattr(measuring, "_BATCH", 2)
+    monkeypatch.setattr(measuring, "_SHOWN", 3)
+    _, parts = evaluated(tmp_path / "parts", **options)
+    assert max(held) == 2
+    for one, other in zip(whole["rows"], parts["rows"], strict=True):
+        assert one.keys() == other.keys() and (one["id"], one["seed"]) == (
+            other["id"],
+            other["seed"],
+        )
+        for arm in ("with", "without"):
+            assert one[arm] == pytest.approx(other[arm], rel=1e-3)
+    sheets = [read_picture(tmp_path / one / "artefacts" / "pictures.png") for one in
+              ("whole", "parts")]  # fmt: skip
+    assert (sheets[0] - sheets[1]).abs().max() <= 1.01 / 255
+
+
+def test_a_damaged_picture_is_met_before_anything_is_drawn(
+    tmp_path: Path, photos: Path, saved: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "generate", lambda *a, **k: pytest.fail("drawn"))
+    monkeypatch.setattr(measuring, "_BATCH", 1)
+    content = (photos / "2.png").read_bytes()
+    (photos / "2.png").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=r"2\.png: the picture is damaged"):
+        evaluated(tmp_path / "run", adapter=saved(task="edges"), data=photos, size=32)
+
+
+def test_encoders_work_where_the_pipeline_is() -> None:
+    seen: list[str] = []
+
+    def encode(pictures: torch.Tensor) -> torch.Tensor:
+        seen.append(pictures.device.type)
+        return torch.ones(len(pictures), 2)
+
+    posed = pose(toys("grey"), range(2), 32)
+    (*_, last) = measures_of("grey", torch.device("meta"), False, Encoder(encode))
+    assert last(posed.shown.targets, posed).keys() == {"target cosine"} and seen == ["meta"] * 2
+
+
 @pytest.mark.parametrize(("scale", "side"), [(1.0, 64), (2.0, 32)])
 def test_at_another_size_a_condition_still_covers_the_output(
     tmp_path: Path, photos: Path, saved: Save, scale: float, side: int,
@@ -259,8 +314,8 @@ def test_pictures_are_compared_with_their_originals_and_by_a_named_encoder(
     wanted = torch.cosine_similarity(encoder.pictures(targets),
                                      encoder.texts([one.prompt for one in source]))  # fmt: skip
     posed = pose(FileSource(source, ("grey",), 32, 32, 4, is_training=False), range(3), 32)
-    perfect = {name: values for one in measures_of("grey", posed, encoder)
-               for name, values in one(targets).items()}  # fmt: skip
+    perfect = {name: values for one in measures_of("grey", CPU, False, encoder)
+               for name, values in one(targets, posed).items()}  # fmt: skip
     assert np.allclose(perfect["SSIM"], 1) and np.allclose(perfect["target cosine"], 1)
     assert np.allclose(perfect["prompt cosine"], wanted.numpy(), atol=1e-6)
     for name, number in found.items():
@@ -282,8 +337,8 @@ def test_a_named_encoder_takes_the_place_of_the_usual_one_for_subjects(
     assert [one.name for one in result.numbers] == ["reference cosine", "prompt cosine"]
     posed = pose(toys("subject"), range(2), 32)
     encoder = load_encoder(clip)
-    toy = {name for one in measures_of("subject", posed, encoder)
-           for name in one(posed.shown.targets)}  # fmt: skip
+    toy = {name for one in measures_of("subject", CPU, True, encoder)
+           for name in one(posed.shown.targets, posed)}  # fmt: skip
     assert {"identity cosine", "text", "reference cosine", "prompt cosine"} <= toy
     assert not toy & {"SSIM", "PSNR", "target cosine"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from modelgraft.methods.ominicontrol.opening import Sizes
 from modelgraft.methods.ominicontrol.pairs.records import PairRecord, Quality
 from modelgraft.methods.ominicontrol.sources import (
     LEAST,
+    counts_of,
     names_of,
     open_source,
     prompts_in,
@@ -113,6 +115,13 @@ def test_judged_pairs_are_known_by_their_records(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="judged pairs show subjects alone"):
             open_source(tmp_path, ("edges",), SIZES, run)
     assert isinstance(found, RecordSource) and found.total == 2
+    assert {one.name: one.value for one in counts_of(found)}["pairs used"] == 1
+    assert not counts_of(files(1))
+    official, centred = (
+        replace(found, size_px=512, condition_px=512, crop=crop).take([0], 0).conditions["subject"]
+        for crop in ("official", "centred")
+    )
+    assert torch.equal(official[..., 8:], centred[..., :-8])
 
 
 # -- sizes -----------------------------------------------------------------------------------------

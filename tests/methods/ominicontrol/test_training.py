@@ -22,11 +22,11 @@ from modelgraft.diffusion.pictures import read_picture, write_picture
 from modelgraft.diffusion.prompts import encode_prompts
 from modelgraft.methods.ominicontrol import learning, measuring
 from modelgraft.methods.ominicontrol.adapter.control import OminiControl
-from modelgraft.methods.ominicontrol.adapter.info import AdapterInfo
+from modelgraft.methods.ominicontrol.adapter.info import AdapterInfo, info_of
 from modelgraft.methods.ominicontrol.config import TrainConfig
 from modelgraft.methods.ominicontrol.data.toys import ToySource
 from modelgraft.methods.ominicontrol.method.objective import draw, drop
-from modelgraft.methods.ominicontrol.opening import law_of
+from modelgraft.methods.ominicontrol.opening import law_of, longest_px
 from modelgraft.methods.ominicontrol.train import Learning, PromptCache, Tokeniser
 from modelgraft.training.config import OptimConfig
 
@@ -121,17 +121,20 @@ def test_an_adapter_is_trained_further_as_its_file_says(tmp_path: Path, joint: P
     found = header(tmp_path / "run")
     assert (found["mode"], found["delta"], found["scale"]) == ("joint", [0.0, 3.0], 2.0)
     assert (found["blocks"], found["condition_px"], found["guidance"]) == ([0, 2], 16, 2.0)
-    assert found["base"] == "tiny:flux"
+    assert found["base"] == "tiny:flux" and found["size_px"] == 32
     told = " ".join(result.remarks)
     assert "trained further as it was: joint, delta (0.0, 3.0), scale 2, seen in blocks 0 2" in told
 
 
 def test_what_the_file_says_may_be_said_again_and_nothing_else(tmp_path: Path, joint: Path) -> None:
-    same = {"mode": "joint", "delta": (0.0, 3.0), "blocks": (0, 2), "condition_size": 16}
+    same = {"mode": "joint", "delta": (0.0, 3.0), "blocks": (0, 2), "condition_size": 16,
+            "rank": 4, "alpha": 4.0, "modules": "full"}  # fmt: skip
     learnt(tmp_path / "same", start=joint, **same)
     with pytest.raises(ConfigError, match=r"task grey: .* was trained for edges"):
         learnt(tmp_path / "task", start=joint, task=("grey",))
-    for name, other in (("delta", (0.0, 0.0)), ("blocks", (0, 3)), ("condition_size", 32)):
+    others = {"delta": (0.0, 0.0), "blocks": (0, 3), "condition_size": 32, "rank": 5,
+              "alpha": 8.0, "mode": "independent"}  # fmt: skip
+    for name, other in others.items():
         with pytest.raises(ConfigError, match=f"{name} .*: .* was trained with"):
             learnt(tmp_path / name, start=joint, **{name: other})
 
@@ -192,9 +195,13 @@ def test_blocks_that_the_model_has_not_are_refused_with_their_number(tmp_path: P
 
 
 def test_subjects_of_toys_are_measured_by_identity(tmp_path: Path) -> None:
-    found = {one.name: one for one in learnt(tmp_path / "run", task=("subject",)).numbers}
+    result = learnt(tmp_path / "run", task=("subject",), condition_size=16)
+    found = {one.name: one for one in result.numbers}
     assert found["identity cosine"].n == 2 and found["identity cosine"].baseline is not None
     assert "identity at 1" not in found
+    info = info_of("subject", header(tmp_path / "run", "subject"))
+    assert (info.size_px, info.condition_px, info.scale) == (32, 16, 1.0)
+    assert longest_px(None, [info], usual_px=512, token=4) == 32
 
 
 def test_what_is_drawn_at_each_measurement_can_be_looked_at(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def pairs(config: PairsConfig, run: Run) -> Result:
     )
     encode = load_judges().subjects if small else vision_encoder(config.encoder)
     prompts = pair_prompts(items)
-    remarks = note_odd(run, control.pipe, conditions={}, prompts=[one.text for one in prompts])
+    remarks = note_odd(run, control.pipe, black={}, prompts=[one.text for one in prompts])
     made = make_pairs(control.pipe, prompts, automatic_judge(encode), factory, run)
     return replace(made, remarks=(*made.remarks, *remarks))
 

@@ -37,12 +37,20 @@ class TrainConfig:
     delta: tuple[float, ...] | None = opt(
         None, "Added to the condition's places, in tokens; none is the task's own rule."
     )
-    mode: Literal["joint", "independent"] = opt(
-        "independent", "Whether the condition sees text and image; independent ones can be cached."
+    mode: Literal["joint", "independent"] | None = opt(
+        None,
+        "Whether the condition sees text and image; independent ones can be cached. None is "
+        "independent, or that of --start.",
     )
-    rank: int = opt(4, "Rank of the adapter.", min=1)
-    alpha: float | None = opt(None, "Scale of the adapter times its rank; none is the rank.", min=0)
-    modules: str = opt("full", "Layers with an adapter: full, norm_qk, qkv, qk, or a pattern.")
+    rank: int | None = opt(None, "Rank of the adapter; none is 4, or that of --start.", min=1)
+    alpha: float | None = opt(
+        None, "Scale of the adapter times its rank; none is the rank, or that of --start.", min=0
+    )
+    modules: str | None = opt(
+        None,
+        "Layers with an adapter: full, norm_qk, qkv, qk, or a pattern; none is full, or those of "
+        "--start.",
+    )
     blocks: tuple[int, ...] | None = opt(
         None,
         "First block in which the condition is seen, and the one after the last: 0 2 are the first "
@@ -58,7 +66,9 @@ class TrainConfig:
         advanced=True,
     )
     start: Path | None = opt(
-        None, "An adapter file to go on from; its mode, places and sizes stay as they were."
+        None,
+        "An adapter file to go on from, trained as it was before; other options must not "
+        "contradict it.",
     )
     checkpointing: bool = opt(
         False, "Compute activations again in the backward pass: less memory, a third more time."

@@ -28,11 +28,13 @@ from modelgraft.methods.ominicontrol.opening import (
     load_adapters,
     longest_px,
     note_odd,
+    num_black,
     open_control,
     output_size,
     read_condition,
     read_known,
     sizes_of,
+    told_of_caching,
 )
 
 STRENGTHS = (0.25, 0.5, 1.0)
@@ -63,14 +65,16 @@ def draw(config: GenerateConfig, run: Run) -> Result:
     ]
     by_file = {str(path): one.picture[None]
                for path, one in zip(config.condition, conditions, strict=True)}  # fmt: skip
-    remarks += note_odd(run, control.pipe, prompts=config.prompt, conditions=by_file,
+    remarks += note_odd(run, control.pipe, prompts=config.prompt, black=num_black(by_file),
                         strengths=strengths)  # fmt: skip
     remarks += [
         f"{path}: no pixel is black, so that nothing is drawn anew; --mask says what is."
         for path, info, one in zip(config.condition, infos, conditions, strict=True)
         if info.task == "fill" and not (one.picture == 0).all(dim=0).any()
     ]
-    numbers = _draw(control, config, conditions, sampling_of(control, config, *size), run)
+    sampling = sampling_of(control, config, *size)
+    with told_of_caching(control, config.executor, names, run, remarks):
+        numbers = _draw(control, config, conditions, sampling, run)
     return Result(tuple(numbers), remarks=tuple(remarks))
 
 

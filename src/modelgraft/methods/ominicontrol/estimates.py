@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
+from modelgraft.core.files import read_json
 from modelgraft.core.results import Number, Result, format_value
 from modelgraft.core.settings import Settings
-from modelgraft.diffusion.load import FluxSkeleton, load_flux_skeleton
+from modelgraft.diffusion.latents import token_px
+from modelgraft.diffusion.load import load_flux_skeleton
 from modelgraft.diffusion.pictures import Size, picture_size
 from modelgraft.evaluation.tables import markdown_rows
+from modelgraft.methods.ominicontrol.adapter.control import OminiControl
 from modelgraft.methods.ominicontrol.adapter.finding import told_info
 from modelgraft.methods.ominicontrol.adapter.info import AdapterInfo
-from modelgraft.methods.ominicontrol.adapter.lora import num_added
 from modelgraft.methods.ominicontrol.config import (
     CostConfig,
     GenerateConfig,
     PairsConfig,
     TrainConfig,
 )
-from modelgraft.methods.ominicontrol.data.files import read_pairs
 from modelgraft.methods.ominicontrol.data.toys import SIZE_PX
 from modelgraft.methods.ominicontrol.drawing import (
     BATCH,
@@ -32,22 +34,24 @@ from modelgraft.methods.ominicontrol.drawing import (
     strengths_of,
 )
 from modelgraft.methods.ominicontrol.infer import is_distilled
+from modelgraft.methods.ominicontrol.learning import prepared, require_packages
 from modelgraft.methods.ominicontrol.method.cost import Shape, Way, sampling_flop
 from modelgraft.methods.ominicontrol.opening import (
-    SIZE_LARGE_PX,
     SMALL_STEPS,
     STEPS,
-    TOKEN_LARGE_PX,
     check_side,
     condition_size,
+    is_small,
+    sizes_of,
 )
 from modelgraft.methods.ominicontrol.pairs.crops import PUBLISHED_HEIGHT_PX
 from modelgraft.methods.ominicontrol.pairs.prompts.items import pair_prompts
 from modelgraft.methods.ominicontrol.pairs.prompts.toys import open_items
-from modelgraft.methods.ominicontrol.pairs.reading import is_records
 
 _SMALL_TEXT, _TEXT = 24, 512
 """Tokens of a prompt: those of the embedded model, and those of T5."""
+_SAMPLE_SIZE = 128
+"""Latents along one side of what a Flux pipeline draws."""
 WAYS: Final[tuple[Way, ...]] = ("joint", "cached")
 _BACKWARD = 2
 """Passes through the frozen model that one step costs: forward, and back to the adapter."""
@@ -56,8 +60,10 @@ _BACKWARD = 2
 def cost_table(config: CostConfig, settings: Settings) -> Result:
     """Operations of a picture with conditions, joint and cached, and the size of the cache."""
     model = _sizes(config.model, settings)
-    size = model.side("size", config.size)
-    condition = model.tokens(model.side("condition_size", config.condition_size or size))
+    size = sizes_of(model, config.size).output
+    condition_px = config.condition_size or size
+    check_side("condition_size", condition_px, token_px(model))
+    condition = model.tokens(condition_px)
     rows, numbers = [], []
     for number in config.conditions:
         flop = {
@@ -77,29 +83,47 @@ def cost_table(config: CostConfig, settings: Settings) -> Result:
 
 
 def estimate_train(config: TrainConfig, settings: Settings) -> list[Number]:
-    """Pictures, weights and operations of a training."""
+    """Pictures, weights and operations of a training.
+
+    Adapters are put on a transformer without weights and the data is opened, so that what the run
+    would refuse before its first step is refused here; but for a depth model that is not to be had.
+    """
+    require_packages(config)
     model = _sizes(config.model, settings)
-    transformer: Any = model.found.transformer
+    weights = model.weights()
+    control = OminiControl(model)
+    sizes, parts = prepared(control, config, _Unkept(settings.seed), [])
+    measured = tuple(task for task in config.task if task != "depth")
+    replace(parts.probes, tasks=measured).take(parts.numbers, 0)  # whether they can be decoded
     seen = config.steps * config.optim.batch
-    size = model.side("size", config.size)
     flop = _BACKWARD * sampling_flop(
-        model.shape, image=model.tokens(size), text=model.text,
-        condition=model.tokens(model.side("condition_size", config.condition_size or size)),
-        conditions=len(config.task),
+        model.shape, image=model.tokens(sizes.output), text=model.text,
+        condition=model.tokens(sizes.condition), conditions=len(config.task),
         steps=1, way="joint",
     )  # fmt: skip
-    added = num_added(transformer, config.modules, config.rank)
-    numbers = [
+    added = sum(one.numel() for task in config.task for one in control.parameters(task))
+    total = parts.training.total
+    return [
+        *([] if total is None else [Number("pictures in the data", total)]),
         Number("steps", config.steps),
         Number("pictures seen", seen),
-        Number("weights trained", len(config.task) * added),
+        Number("weights trained", added),
         Number("operations", seen * flop / 1e12, unit="TFLOP"),
-        model.weights(),
+        weights,
     ]
-    if config.data is not None and not is_records(config.data.expanduser()):
-        pairs = read_pairs(config.data.expanduser(), config.task, lambda *_: None)
-        numbers.insert(0, Number("pictures in the data", len(pairs)))
-    return numbers
+
+
+@dataclass(frozen=True)
+class _Unkept:
+    """The notes of a dry run: nothing is written."""
+
+    seed: int
+
+    def log(self, event: str, **fields: Any) -> None:
+        pass
+
+    def reject(self, file: str | Path, line: int, id: str, reason: str) -> None:
+        pass
 
 
 def estimate_generate(config: GenerateConfig, settings: Settings) -> list[Number]:
@@ -109,8 +133,9 @@ def estimate_generate(config: GenerateConfig, settings: Settings) -> list[Number
     infos = [told_info(name) or AdapterInfo(task="") for name in config.adapter]
     check_tasks(config, infos)
     sizes = [picture_size(path) for path in config.condition]
-    token = model.found.token_px
-    output = output_of(config, infos, sizes, usual_px=model.default_px, token=token)
+    token = token_px(model)
+    usual = sizes_of(model, None).output
+    output = output_of(config, infos, sizes, usual_px=usual, token=token)
     tokens = [
         _area(condition_size(size, info, output_px=max(output), token=token), token)
         for size, info in zip(sizes, infos, strict=True)
@@ -139,8 +164,8 @@ def estimate_pairs(config: PairsConfig, settings: Settings) -> list[Number]:
     model = _sizes(config.model, settings)
     prompts = pair_prompts(items)
     pictures = len(prompts) * config.seeds
-    height = config.height or (SIZE_PX if model.is_small else PUBLISHED_HEIGHT_PX)
-    check_side("height", height, model.found.token_px)
+    height = config.height or (SIZE_PX if is_small(model) else PUBLISHED_HEIGHT_PX)
+    check_side("height", height, token_px(model))
     steps, passes = model.passes((), config.steps, config.guidance)
     flop = passes * sampling_flop(
         model.shape, image=2 * model.tokens(height), text=model.text, condition=0, conditions=0,
@@ -157,47 +182,41 @@ def estimate_pairs(config: PairsConfig, settings: Settings) -> list[Number]:
 
 @dataclass(frozen=True)
 class _Model:
-    """Sizes of a model, and what its actions take unless they are told otherwise."""
+    """What actions ask of a pipeline before they draw: its sizes, without its weights.
 
-    found: FluxSkeleton
-    shape: Shape
+    It stands in for the stock pipeline, whose names it has.
+    """
+
+    transformer: Any
+    name_or_path: str
+    vae_scale_factor: int
+    default_sample_size: int
 
     @property
-    def is_small(self) -> bool:
-        return self.found.token_px < TOKEN_LARGE_PX
+    def shape(self) -> Shape:
+        return Shape.of(self.transformer.config)
 
     @property
     def text(self) -> int:
-        return _SMALL_TEXT if self.is_small else _TEXT
+        return _SMALL_TEXT if is_small(self) else _TEXT
 
     @property
     def steps(self) -> int:
-        return SMALL_STEPS if self.is_small else STEPS
-
-    @property
-    def default_px(self) -> int:
-        return SIZE_PX if self.is_small else SIZE_LARGE_PX
-
-    def side(self, name: str, asked: int | None) -> int:
-        """The side that an option asks for, or the model's own."""
-        found = asked or self.default_px
-        check_side(name, found, self.found.token_px)
-        return found
+        return SMALL_STEPS if is_small(self) else STEPS
 
     def tokens(self, side_px: int) -> int:
-        return (side_px // self.found.token_px) ** 2
+        return (side_px // token_px(self)) ** 2
 
     def passes(
         self, infos: Sequence[AdapterInfo], steps: int | None, guidance: float | None
     ) -> tuple[int, int]:
         """Steps of a picture, and passes at each: two where guidance is true."""
-        distilled = is_distilled(self.found)
-        steps, guidance = settled(infos, steps, guidance, small=self.is_small, distilled=distilled)
+        distilled = is_distilled(self)
+        steps, guidance = settled(infos, steps, guidance, small=is_small(self), distilled=distilled)
         return steps, 2 if guidance > 1 and not distilled else 1
 
     def weights(self) -> Number:
-        transformer: Any = self.found.transformer
-        size = sum(one.numel() * one.element_size() for one in transformer.parameters())
+        size = sum(one.numel() * one.element_size() for one in self.transformer.parameters())
         return Number("weights of the transformer", size / 1e6, unit="MB")
 
 
@@ -208,5 +227,8 @@ def _area(size: Size, token: int) -> int:
 
 def _sizes(name: str, settings: Settings) -> _Model:
     found = load_flux_skeleton(name, device=settings.device, offline=settings.offline)
-    transformer: Any = found.transformer
-    return _Model(found, Shape.of(transformer.config))
+    scale = found.token_px // 2
+    own_px = read_json(found.folder / "vae" / "config.json", "the codec's config").get("picture_px")
+    # As `load_flux` sets it: what the codec was made for, or what pipelines assume of any.
+    side = own_px // scale if own_px else _SAMPLE_SIZE
+    return _Model(found.transformer, name, scale, side)

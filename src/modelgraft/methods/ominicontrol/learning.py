@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from modelgraft.diffusion.prompts import too_long
 from modelgraft.evaluation.intervals import Array
 from modelgraft.methods.ominicontrol.adapter.control import Condition, OminiControl
 from modelgraft.methods.ominicontrol.adapter.info import trained_info
+from modelgraft.methods.ominicontrol.adapter.lora import adapted_layers, target_modules
 from modelgraft.methods.ominicontrol.config import Task, TrainConfig
 from modelgraft.methods.ominicontrol.data.copies import count_copies
 from modelgraft.methods.ominicontrol.data.toys import ToySource
@@ -29,15 +31,19 @@ from modelgraft.methods.ominicontrol.evaluate import numbers_beside
 from modelgraft.methods.ominicontrol.infer import Sampling, generate
 from modelgraft.methods.ominicontrol.measuring import Measure, Posed, measure_of, pose
 from modelgraft.methods.ominicontrol.opening import (
+    Notes,
     Sizes,
     law_of,
     note_odd,
+    num_black,
     open_control,
     sizes_of,
     to_log,
 )
 from modelgraft.methods.ominicontrol.sources import (
     AnySource,
+    Split,
+    counts_of,
     open_source,
     prompts_in,
     sizes_under,
@@ -54,8 +60,6 @@ from modelgraft.methods.ominicontrol.train import (
 from modelgraft.methods.ominicontrol.train import train as train_adapters
 from modelgraft.training.processes import accelerator_of
 
-_OF_FILE = ("rank", "alpha", "modules")
-"""Options that an adapter to go on from answers itself, whatever they are."""
 _PROBES = 16
 _PROBE_STEPS = 8
 _SHOWN = 8
@@ -67,21 +71,19 @@ _UNTOLD = ("identity at 1",)
 
 def learn(config: TrainConfig, run: Run) -> Result:
     """Train, save one file for each task, and say how held-out pictures obey before and after."""
-    if config.optim.optimiser == "prodigy":
-        need("prodigyopt", extra="optim")  # rather than after all that comes before training
+    require_packages(config)
     accelerator = accelerator_of(config.optim, run.settings)
     settings = replace(run.settings, device=str(accelerator.device))
     control, loaded = open_control(config.model, settings)
     run.log("loaded", model=loaded.name, revision=loaded.revision)
     remarks: list[str] = []
-    sizes = _put_on(control, config, run, remarks)
-    parts = split(open_source(config.data, config.task, sizes, run), _PROBES, seed=run.seed)
+    sizes, parts = prepared(control, config, run, remarks)
     gigabytes = 0 if config.cache else config.text_cache_gb
     prompts = PromptCache(control.pipe, length=512, num_bytes=gigabytes * 1e9)
     posed = pose(parts.probes, parts.numbers, sizes.output)
     probe = Probe(control, posed, sizes, config, run, prompts.awake)
     remarks += [parts.remark, *probe.remarks]
-    remarks += note_odd(run, control.pipe, conditions=posed.shown.conditions)
+    remarks += note_odd(run, control.pipe, black=num_black(posed.shown.conditions))
     remarks += _note_copies(parts.training, run)
     before = probe.measure("before")
     tokenise = Tokeniser(control, prompts)
@@ -106,55 +108,77 @@ def learn(config: TrainConfig, run: Run) -> Result:
         path = run.add("text", f"{task}.safetensors", f"The adapter for {task}")
         control.save(task, path)
     numbers = _numbers(control, config, before, probe.measure("after"))
+    numbers += counts_of(parts.training)
     return Result(tuple(numbers), remarks=tuple(one for one in remarks if one))
 
 
-# -- adapters --------------------------------------------------------------------------------------
+# -- what training begins with ---------------------------------------------------------------------
 
 
-def _put_on(control: OminiControl, config: TrainConfig, run: Run, remarks: list[str]) -> Sizes:
+def require_packages(config: TrainConfig) -> None:
+    """`MissingExtra` for a package that the optimiser needs, rather than after all other work."""
+    if config.optim.optimiser == "prodigy":
+        need("prodigyopt", extra="optim")
+
+
+def prepared(
+    control: OminiControl, config: TrainConfig, notes: Notes, remarks: list[str]
+) -> tuple[Sizes, Split]:
+    """Sizes and pictures of a training, with its adapters on the transformer.
+
+    What options and files can be wrong in is told here, by weights or without any: of `control` a
+    dry run has the sizes alone.
+    """
+    sizes = _put_on(control, config, notes, remarks)
+    source = open_source(config.data, config.task, sizes, notes)
+    return sizes, split(source, _PROBES, seed=notes.seed)
+
+
+def _put_on(control: OminiControl, config: TrainConfig, notes: Notes, remarks: list[str]) -> Sizes:
     """An adapter for each task, ready to be trained; the sizes of its pictures."""
     if config.start is None:
         sizes = sizes_of(control.pipe, config.size, config.condition_size)
         for task in config.task:
-            _attach(control, config, task, sizes, run)
+            _attach(control, config, task, sizes, notes.seed)
     else:
-        sizes = _go_on(control, config, config.start.expanduser(), run, remarks)
+        sizes = _go_on(control, config, config.start.expanduser(), notes, remarks)
     for task in config.task:
         _check_blocks(control, task)
     return sizes
 
 
-def _attach(control: OminiControl, config: TrainConfig, task: Task, sizes: Sizes, run: Run) -> None:
+def _attach(
+    control: OminiControl, config: TrainConfig, task: Task, sizes: Sizes, seed: int
+) -> None:
     info = trained_info(
         task,
         size_px=sizes.output,
         condition_px=sizes.condition,
         token_px=sizes.token,
-        mode=config.mode,
+        mode=config.mode or "independent",
         base=config.model,
         delta=config.delta,
         blocks=config.blocks,
     )
-    rank, alpha, modules = (getattr(config, name) for name in _OF_FILE)
-    control.attach(task, info, rank=rank, alpha=alpha, modules=modules, seed=run.seed)
+    told: dict[str, Any] = {"rank": config.rank, "alpha": config.alpha, "modules": config.modules}
+    given = {name: value for name, value in told.items() if value is not None}
+    control.attach(task, info, seed=seed, **given)
 
 
 def _go_on(
-    control: OminiControl, config: TrainConfig, start: Path, run: Run, remarks: list[str]
+    control: OminiControl, config: TrainConfig, start: Path, notes: Notes, remarks: list[str]
 ) -> Sizes:
     """The adapter in a file, trained further as it was trained; `ConfigError` for other options."""
     (task,) = config.task
-    usual = TrainConfig()
-    for name in _OF_FILE:
-        if getattr(config, name) != getattr(usual, name):
-            raise ConfigError(name, f"{name}: {start} has its own; leave it out.")
-    control.load(start, task, report=to_log(run, remarks))
+    control.load(start, task, report=to_log(notes, remarks))
     info = control.infos[task]
     if info.task != task:
         raise ConfigError("task", f"task {task}: {start} was trained for {info.task}.")
     sizes = sizes_under(control.pipe, config.size, info)
+    lora = control.transformer.peft_config[task]
     own = {
+        "rank": lora.r,
+        "alpha": lora.lora_alpha,
         "mode": info.mode,
         "delta": info.delta,
         "blocks": info.blocks,
@@ -162,15 +186,22 @@ def _go_on(
     }
     for name, value in own.items():
         given = getattr(config, name)
-        if given not in (getattr(usual, name), value):
+        if given is not None and given != value:
             raise ConfigError(name, f"{name} {given}: {start} was trained with {value}.\n"
-                              "  Leave it out; the file says what it is.")  # fmt: skip
+                              "  Leave it out, or say the same.")  # fmt: skip
+    if config.modules is not None:
+        wanted = target_modules(control.transformer, config.modules)
+        if set(wanted) != adapted_layers(control.transformer, task):
+            raise ConfigError("modules", f"modules {config.modules}: {start} is on other layers.\n"
+                              "  Leave it out.")  # fmt: skip
     blocks = "all blocks" if info.blocks is None else f"blocks {info.blocks[0]} {info.blocks[1]}"
-    to_log(run, remarks)(
+    to_log(notes, remarks)(
         f"{start.name} is trained further as it was: {info.mode}, delta {info.delta}, scale "
         f"{info.scale:g}, seen in {blocks}"
     )
-    control.infos[task] = replace(info, condition_px=sizes.condition, base=config.model)
+    control.infos[task] = replace(
+        info, condition_px=sizes.condition, size_px=sizes.output, base=config.model
+    )
     for one in control.parameters(task):
         one.requires_grad_(True)
     return sizes
@@ -255,7 +286,7 @@ class Probe:
 
     def _measure_of(self, task: Task) -> Measure | None:
         try:
-            return measure_of(task, self._posed)
+            return measure_of(task, self._control.transformer.device, self._posed.is_toy)
         except (MissingExtra, Unavailable) as error:
             self._run.log(f"{task} is not measured", reason=str(error))
             self.remarks.append(f"{task} is not measured. {str(error).splitlines()[0]}")
@@ -286,7 +317,7 @@ class Probe:
     def _measured(self, outputs: Tensor) -> dict[str, Array]:
         found: dict[str, Array] = {}
         for one in self._measures:
-            found |= one(outputs)
+            found |= one(outputs, self._posed)
         return {name: values for name, values in found.items() if name not in _UNTOLD}
 
     def draw(self) -> Tensor:

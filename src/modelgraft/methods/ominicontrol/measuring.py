@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from modelgraft.core.results import Number, Result
 from modelgraft.core.runs import Run
 from modelgraft.diffusion.conditions import depth_anything, rectangles, tasks_for
 from modelgraft.diffusion.pictures import grid, write_picture
-from modelgraft.diffusion.vision import Encoder, load_encoder, vision_encoder
+from modelgraft.diffusion.vision import Encode, Encoder, load_encoder, vision_encoder
 from modelgraft.evaluation.intervals import Array
 from modelgraft.methods.ominicontrol.adapter.control import Condition, OminiControl
 from modelgraft.methods.ominicontrol.config import TASKS as KNOWN
@@ -37,20 +36,26 @@ from modelgraft.methods.ominicontrol.evaluate import (
     text_accuracy,
 )
 from modelgraft.methods.ominicontrol.infer import Sampling, generate
-from modelgraft.methods.ominicontrol.opening import load_adapters, note_odd, open_control
+from modelgraft.methods.ominicontrol.opening import (
+    load_adapters,
+    note_odd,
+    num_black,
+    open_control,
+    told_of_caching,
+)
 from modelgraft.methods.ominicontrol.sources import (
     AnySource,
     as_measured,
     at_size,
+    counts_of,
     names_of,
     open_source,
     sizes_under,
 )
 from modelgraft.tiny.oracles import load_judges
 
-Measure = Callable[[Tensor], dict[str, Array]]
-"""From outputs [b, 3, H, W] to every measure [b] of them."""
 _BATCH = 16
+"""Pictures in memory at a time, beside the `_SHOWN` of the grid."""
 _SHOWN = 8
 _ARMS = ("with", "without")
 
@@ -70,6 +75,11 @@ class Posed:
     scenes: Scenes | None
     """The truth, of toys."""
 
+    @property
+    def is_toy(self) -> bool:
+        """Whether the truth is known."""
+        return self.scenes is not None
+
 
 def pose(source: AnySource, numbers: Sequence[int], size_px: int) -> Posed:
     """The pictures of a source with these numbers, for outputs of a size."""
@@ -87,53 +97,86 @@ def pose(source: AnySource, numbers: Sequence[int], size_px: int) -> Posed:
     return Posed(shown=shown, asked=asked, known=known, scenes=scenes)
 
 
-def measure_of(task: Task, posed: Posed) -> Measure:
+# -- measures --------------------------------------------------------------------------------------
+
+Measure = Callable[[Tensor, Posed], dict[str, Array]]
+"""From outputs [b, 3, H, W] and what was asked of them to every measure [b]."""
+
+
+def measure_of(task: Task, device: torch.device, is_toy: bool) -> Measure:
     """What measures how well outputs obey; the networks that it needs are loaded at once.
 
-    Raises what `depth_anything` and `vision_encoder` raise when those are not to be had.
+    A vision model works on the `device`. Raises what `depth_anything` and `vision_encoder` raise
+    when those are not to be had.
     """
-    scenes, asked = posed.scenes, posed.asked[task]
+    judges = load_judges() if is_toy and task in ("depth", "subject") else None
     if task == "subject":
-        if scenes is None:
-            return partial(likeness, vision_encoder(), references=asked)
-        return partial(identity, load_judges(), scenes=scenes)
+        if judges is None:
+            encode = _on(device, vision_encoder())
+            return lambda outputs, posed: likeness(encode, outputs, posed.asked[task])
+        return lambda outputs, posed: identity(judges, outputs, _truth(posed))
     estimate = None
     if task == "depth":
-        estimate = depth_anything() if scenes is None else load_judges().estimate
-    return partial(
-        obedience,
-        task,
-        conditions=asked,
-        targets=posed.shown.targets,
-        makers=tasks_for(max(asked.shape[-2:])),
-        estimate=estimate,
-        known=posed.known,
-        near=None if scenes is None else around_toys(scenes),
-    )
+        estimate = depth_anything() if judges is None else judges.estimate
+
+    def measure(outputs: Tensor, posed: Posed) -> dict[str, Array]:
+        asked = posed.asked[task]
+        return obedience(
+            task,
+            outputs,
+            asked,
+            posed.shown.targets,
+            makers=tasks_for(max(asked.shape[-2:])),
+            estimate=estimate,
+            known=posed.known,
+            near=around_toys(posed.scenes) if posed.scenes is not None else None,
+        )
+
+    return measure
 
 
-def measures_of(task: Task, posed: Posed, encoder: Encoder | None = None) -> list[Measure]:
+def measures_of(
+    task: Task, device: torch.device, is_toy: bool, encoder: Encoder | None = None
+) -> list[Measure]:
     """All that outputs are measured by: how well they obey, how they look, what they show.
 
     An original counts where the condition lies over the output; of a subject, the reference does.
     The `encoder` takes the place of the usual vision model. Raises what `measure_of` raises.
     """
     is_subject = task == "subject"
-    given = posed.asked[task] if is_subject else posed.shown.targets
+
+    def original(posed: Posed) -> Tensor:
+        return posed.asked[task] if is_subject else posed.shown.targets
+
     measures: list[Measure] = []
-    if encoder is None or not is_subject or posed.scenes is not None:
-        measures.append(measure_of(task, posed))
+    if encoder is None or not is_subject or is_toy:
+        measures.append(measure_of(task, device, is_toy))
     if not is_subject:
-        measures.append(partial(fidelity, targets=given))
-    if posed.scenes is not None:
+        measures.append(lambda outputs, posed: fidelity(outputs, original(posed)))
+    if is_toy:
+        judges = load_judges()
         measures.append(
-            partial(text_accuracy, load_judges(), scenes=posed.scenes, says=told((task,)))
+            lambda outputs, posed: text_accuracy(judges, outputs, _truth(posed), told((task,)))
         )
     if encoder is not None:
+        seeing = replace(encoder, pictures=_on(device, encoder.pictures))
         of = "reference" if is_subject else "target"
-        prompts = posed.shown.prompts
-        measures.append(partial(alignment, encoder, others=given, prompts=prompts, of=of))
+        measures.append(
+            lambda outputs, posed: alignment(
+                seeing, outputs, original(posed), posed.shown.prompts, of=of
+            )
+        )
     return measures
+
+
+def _truth(posed: Posed) -> Scenes:
+    assert posed.scenes is not None  # measures of toys are given toys
+    return posed.scenes
+
+
+def _on(device: torch.device, encode: Encode) -> Encode:
+    """The same encoder with its pictures on a device, where its network follows them."""
+    return lambda pictures: encode(pictures.to(device))
 
 
 # -- the action ------------------------------------------------------------------------------------
@@ -151,34 +194,35 @@ def measure(config: EvaluateConfig, run: Run) -> Result:
         raise ConfigError("adapter", f"adapter {name}: nothing is measured for task {info.task}.")
     sizes = sizes_under(control.pipe, config.size, info)
     source, numbers = _held_out(config, open_source(config.data, (task,), sizes, run))
-    posed = pose(source, numbers, sizes.output)
     encoder = None
     if config.encoder is not None:
         encoder = load_encoder(config.encoder)
         remarks.append(f"The encoder of the cosines is {config.encoder}.")
-    measures = measures_of(task, posed, encoder)
-    shown = posed.shown
-    remarks += note_odd(run, control.pipe, prompts=shown.prompts, conditions=shown.conditions,
+    device = control.transformer.device
+    measures = measures_of(task, device, isinstance(source, ToySource), encoder)
+    prompts, black = _look_through(source, numbers, run)
+    remarks += note_odd(run, control.pipe, prompts=prompts, black=black,
                         strengths=[config.strength])  # fmt: skip
     steps, guidance = steps_and_guidance(control, config.steps, config.guidance)
     sampling = Sampling(height=sizes.output, width=sizes.output, steps=steps, guidance=guidance,
                         executor=config.executor)  # fmt: skip
-    drawn = {
-        arm: _draw(control, shown, name if arm == "with" else None, config, sampling, run)
-        for arm in _ARMS
-    }
-    found: dict[str, dict[str, Array]] = {arm: {} for arm in _ARMS}
-    for arm, outputs in drawn.items():
-        for one in measures:
-            found[arm] |= one(outputs)
-    means = tuple(numbers_beside(found["with"], found["without"]))
-    _write_samples(run, names_of(source, numbers), shown, found, means)
-    _write_grid(run, shown, drawn, task)
+    found = _Found()
+    with told_of_caching(control, config.executor, [name], run, remarks):
+        for rows in _batches(numbers):
+            run.progress(rows[0], len(numbers), "pictures with the condition and without")
+            posed = pose(source, rows, sizes.output)
+            seeds = [_noise_seed(run, place) for place in rows]
+            drawn = _draw(control, posed.shown, name, config.strength, sampling, seeds, run)
+            found.add(task, posed, drawn, measures)
+    values = found.values()
+    means = tuple(numbers_beside(values["with"], values["without"]))
+    _write_samples(run, names_of(source, numbers), prompts, values, means)
+    _write_grid(run, found.shown)
     if config.data is not None:
         remarks.append(
             "An adapter that was trained on these pictures scores higher than on others."
         )
-    return Result(means, remarks=tuple(remarks))
+    return Result((*means, *counts_of(source)), remarks=tuple(remarks))
 
 
 def _held_out(config: EvaluateConfig, source: AnySource) -> tuple[AnySource, range]:
@@ -189,29 +233,73 @@ def _held_out(config: EvaluateConfig, source: AnySource) -> tuple[AnySource, ran
     return as_measured(source), range(most)
 
 
+def _batches(numbers: range) -> list[range]:
+    return [numbers[start : start + _BATCH] for start in range(0, len(numbers), _BATCH)]
+
+
+def _look_through(source: AnySource, numbers: range, run: Run) -> tuple[list[str], dict[str, int]]:
+    """All prompts, and how many conditions are all black; a damaged file is met before drawing."""
+    prompts: list[str] = []
+    black: dict[str, int] = {}
+    for rows in _batches(numbers):
+        run.check()
+        shown = source.take(rows, 0)
+        prompts += shown.prompts
+        for name, num in num_black(shown.conditions).items():
+            black[name] = black.get(name, 0) + num
+    return prompts, black
+
+
 def _draw(
     control: OminiControl,
     shown: Shown,
-    adapter: str | None,
-    config: EvaluateConfig,
+    adapter: str,
+    strength: float,
     sampling: Sampling,
+    seeds: Sequence[int],
     run: Run,
-) -> Tensor:
-    """Pictures of all prompts, under the condition if there is an adapter."""
-    drawn = []
-    (conditions,) = shown.conditions.values()
-    for start in range(0, len(shown), _BATCH):
+) -> dict[str, Tensor]:
+    """Pictures of all prompts in both arms, each with and without from the same noise."""
+    (pictures,) = shown.conditions.values()
+    given = Condition(picture=pictures, adapter=adapter, strength=strength)
+    drawn = {}
+    for arm in _ARMS:
         run.check()
-        run.progress(start, len(shown), "with the condition" if adapter else "without")
-        rows = slice(start, start + _BATCH)
-        given = []
-        if adapter is not None:
-            given = [Condition(picture=conditions[rows], adapter=adapter,
-                               strength=config.strength)]  # fmt: skip
-        prompts = shown.prompts[rows]
-        seeds = [_noise_seed(run, place) for place in range(start, start + len(prompts))]
-        drawn.append(generate(control, prompts, given, sampling, seeds=seeds))
-    return torch.cat(drawn)
+        conditions = [given] if arm == "with" else []
+        drawn[arm] = generate(control, shown.prompts, conditions, sampling, seeds=seeds)
+    return drawn
+
+
+@dataclass
+class _Found:
+    """What is kept of the pictures: every measure of each, and the first ones themselves."""
+
+    parts: dict[str, list[dict[str, Array]]] = field(
+        default_factory=lambda: {arm: [] for arm in _ARMS}
+    )
+    shown: dict[str, list[Tensor]] = field(default_factory=dict)
+    """By the label of their row in the grid."""
+
+    def add(
+        self, task: Task, posed: Posed, drawn: Mapping[str, Tensor], measures: Sequence[Measure]
+    ) -> None:
+        """Measure what was drawn in both arms."""
+        for arm, outputs in drawn.items():
+            own: dict[str, Array] = {}
+            for one in measures:
+                own |= one(outputs, posed)
+            self.parts[arm].append(own)
+        rows = {task: posed.shown.conditions[task], **drawn, "original": posed.shown.targets}
+        for label, pictures in rows.items():
+            kept = self.shown.setdefault(label, [])
+            kept += [one.clone() for one in pictures[: _SHOWN - len(kept)]]
+
+    def values(self) -> dict[str, dict[str, Array]]:
+        """Every measure [pictures] of both arms."""
+        return {
+            arm: {name: np.concatenate([one[name] for one in parts]) for name in parts[0]}
+            for arm, parts in self.parts.items()
+        }
 
 
 def _noise_seed(run: Run, place: int) -> int:
@@ -221,7 +309,7 @@ def _noise_seed(run: Run, place: int) -> int:
 def _write_samples(
     run: Run,
     names: Sequence[str],
-    shown: Shown,
+    prompts: Sequence[str],
     found: Mapping[str, Mapping[str, Array]],
     numbers: Sequence[Number],
 ) -> None:
@@ -233,7 +321,7 @@ def _write_samples(
             "seed": _noise_seed(run, place),
             **{arm: _as_json(measures, place) for arm, measures in found.items()},
         }
-        for place, (name, prompt) in enumerate(zip(names, shown.prompts, strict=True))
+        for place, (name, prompt) in enumerate(zip(names, prompts, strict=True))
     ]
     content = {
         "format": 1,
@@ -252,15 +340,9 @@ def _as_json(measures: Mapping[str, Array], place: int) -> dict[str, float | Non
     }
 
 
-def _write_grid(run: Run, shown: Shown, drawn: Mapping[str, Tensor], task: str) -> None:
-    side = max(96, shown.targets.shape[-1])
-    rows = {
-        task: shown.conditions[task],
-        "with": drawn["with"],
-        "without": drawn["without"],
-        "original": shown.targets,
-    }
-    cells = [enlarged(one, (side, side)) for row in rows.values() for one in row[:_SHOWN]]
+def _write_grid(run: Run, shown: Mapping[str, Sequence[Tensor]]) -> None:
+    side = max(96, shown["original"][0].shape[-1])
+    cells = [enlarged(one, (side, side)) for row in shown.values() for one in row]
     path = run.add("grid", "pictures.png", "Conditions, pictures with and without them, originals")
-    columns = min(_SHOWN, len(shown))
-    write_picture(path, grid(cells, columns, row_labels=list(rows)))
+    columns = len(shown["original"])
+    write_picture(path, grid(cells, columns, row_labels=list(shown)))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import warnings
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -32,7 +34,11 @@ from modelgraft.diffusion.pictures import (
     resize,
 )
 from modelgraft.diffusion.prompts import too_long
-from modelgraft.methods.ominicontrol.adapter.control import OminiControl
+from modelgraft.methods.ominicontrol.adapter.control import (
+    Executor,
+    HiddenTextWarning,
+    OminiControl,
+)
 from modelgraft.methods.ominicontrol.adapter.finding import find_adapter
 from modelgraft.methods.ominicontrol.adapter.info import AdapterInfo
 from modelgraft.methods.ominicontrol.data.toys import SIZE_PX
@@ -48,8 +54,28 @@ HUGE = 10
 """Strengths above it are far from the 1 of training."""
 
 
+class Notes(Protocol):
+    """Where what is met on the way is told: a run, or nothing that is kept."""
+
+    @property
+    def seed(self) -> int:
+        """The seed of what is drawn at random."""
+        ...
+
+    def log(self, event: str, **fields: Any) -> None:
+        """An event."""
+        ...
+
+    def reject(self, file: str | Path, line: int, id: str, reason: str) -> None:
+        """A row that was left out, with the reason."""
+        ...
+
+
 def is_small(pipe: Any) -> bool:
-    """Whether the pipeline draws pictures of some dozen pixels, as the embedded one does."""
+    """Whether a pipeline, or what has its sizes, draws pictures of some dozen pixels.
+
+    The embedded one does. What an action takes unless it is told otherwise goes by this alone.
+    """
     return pipe.default_sample_size * pipe.vae_scale_factor < SMALL_PX
 
 
@@ -83,7 +109,7 @@ def load_adapters(
     return [loaded[name] for name in names]
 
 
-def to_log(run: Run, remarks: list[str] | None = None) -> Callable[[str], None]:
+def to_log(run: Notes, remarks: list[str] | None = None) -> Callable[[str], None]:
     """Remarks on adapters go to the run's log, and to `remarks` for its result."""
 
     def note(text: str) -> None:
@@ -94,13 +120,31 @@ def to_log(run: Run, remarks: list[str] | None = None) -> Callable[[str], None]:
     return note
 
 
+@contextlib.contextmanager
+def told_of_caching(
+    control: OminiControl, executor: Executor, adapters: Sequence[str], run: Run,
+    remarks: list[str],
+) -> Generator[None]:  # fmt: skip
+    """What a cache hides from joint adapters is a remark, told once, no warning in the block."""
+    if text := control.hidden_text(executor, adapters):
+        to_log(run, remarks)(text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HiddenTextWarning)
+        yield
+
+
+def num_black(conditions: Mapping[str, Tensor]) -> dict[str, int]:
+    """How many of the conditions [b, 3, H, W] are all black, by their file or task."""
+    return {name: int(is_empty(pictures).sum()) for name, pictures in conditions.items()}
+
+
 def note_odd(
-    run: Run, pipe: Any, *, conditions: Mapping[str, Tensor], prompts: Sequence[str] = (),
+    run: Run, pipe: Any, *, black: Mapping[str, int], prompts: Sequence[str] = (),
     strengths: Sequence[float] = (),
 ) -> list[str]:  # fmt: skip
     """Log what is allowed and seldom meant, and return it as remarks for the result.
 
-    Conditions [b, 3, H, W] have the name of their file.
+    `black` says by file or task how many conditions are all black.
     """
     remarks = []
     if cut := too_long(pipe, prompts):
@@ -109,8 +153,8 @@ def note_odd(
             f"{len(cut)} of {len(prompts)} prompts are longer than the text encoder takes; their "
             f"ends were left out. The first is {cut[0][:60]!r}."
         )
-    for name, pictures in conditions.items():
-        if num := int(is_empty(pictures).sum()):
+    for name, num in black.items():
+        if num:
             run.log("conditions all black, as dropped ones in training", num=num, condition=name)
             remarks.append(f"{name}: {num} conditions are all black, as dropped ones in training.")
     for strength in dict.fromkeys(strengths):
@@ -174,13 +218,16 @@ def longest_px(
 ) -> int:
     """The output's longer side: as asked, or as the first adapter was trained, or the usual one.
 
-    An adapter whose condition stands beside the output tells the condition's size alone, so that
-    the usual one is then the least. Raises `ConfigError` unless it is whole tokens.
+    A file without the output's size tells that of a condition over it; of one beside it, the least
+    that it can have been. Raises `ConfigError` unless it is whole tokens.
     """
-    px = asked or usual_px
-    if asked is None and infos and infos[0].condition_px:
-        trained = round(infos[0].condition_px * infos[0].scale)
-        px = trained if infos[0].is_aligned else max(trained, usual_px)
+    px = asked
+    if px is None and infos:
+        px = infos[0].size_px
+        if px is None and infos[0].condition_px:
+            covered = round(infos[0].condition_px * infos[0].scale)
+            px = covered if infos[0].is_aligned else max(covered, usual_px)
+    px = px or usual_px
     check_side("size", px, token)
     return px
 
@@ -242,7 +289,10 @@ def read_known(path: Path, picture: Path, size: Size) -> Tensor:
 
 
 def _is_given(info: AdapterInfo) -> bool:
-    """Whether the condition is the picture itself: with its holes, or to be measured."""
+    """Whether the condition is the picture itself: with its holes, or to be measured.
+
+    None of the tasks that `train` offers is of the second kind; the official code trains one.
+    """
     return info.task == "fill" or TASKS[info.task].is_exchanged  # ty: ignore[invalid-argument-type]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from modelgraft.core.errors import ConfigError
-from modelgraft.core.runs import Run
+from modelgraft.core.results import Number
 from modelgraft.core.seeds import rng_seed
 from modelgraft.methods.ominicontrol.adapter.info import AdapterInfo
 from modelgraft.methods.ominicontrol.config import Task
@@ -22,6 +22,7 @@ from modelgraft.methods.ominicontrol.data.files import (
 )
 from modelgraft.methods.ominicontrol.data.toys import ToySource
 from modelgraft.methods.ominicontrol.opening import (
+    Notes,
     Sizes,
     check_toy_size,
     condition_size,
@@ -37,23 +38,25 @@ _HELD_OUT = 10**9
 """Numbers of toy scenes that nothing else reaches."""
 
 
-def open_source(data: Path | None, tasks: tuple[Task, ...], sizes: Sizes, run: Run) -> AnySource:
-    """The pictures in `data`, or the toy world; rows that miss a part are recorded in the run.
+def open_source(
+    data: Path | None, tasks: tuple[Task, ...], sizes: Sizes, notes: Notes
+) -> AnySource:
+    """The pictures in `data`, or the toy world; rows that miss a part go to `notes`.
 
     Raises `InputError` when there is none, and `ConfigError` for a task or size that it has not.
     """
     if data is None:
         check_toy_size(sizes.output)
-        return ToySource(tasks, seed=run.seed, condition_px=sizes.condition)
+        return ToySource(tasks, seed=notes.seed, condition_px=sizes.condition)
     path = data.expanduser()
     if is_records(path):
         if tasks != ("subject",):
             raise ConfigError("task", f"task {' '.join(tasks)}: judged pairs show subjects alone.")
         counts = Counts()
-        records = read_subjects(path, counts, run.reject)
-        run.log("judged pairs", **vars(counts))
-        return RecordSource(records, sizes.output, sizes.condition, sizes.token)
-    pairs = read_pairs(path, tasks, run.reject)
+        records = read_subjects(path, counts, notes.reject)
+        notes.log("judged pairs", **vars(counts))
+        return RecordSource(records, sizes.output, sizes.condition, sizes.token, counts=counts)
+    pairs = read_pairs(path, tasks, notes.reject)
     return FileSource(pairs, tasks, sizes.output, sizes.condition, sizes.token)
 
 
@@ -93,6 +96,11 @@ def names_of(source: AnySource, numbers: Sequence[int]) -> list[str]:
         sides = ("left", "right")
         return [f"{source.records[one // 2].id} {sides[one % 2]}" for one in numbers]
     return [f"scene {one}" for one in numbers]
+
+
+def counts_of(source: AnySource) -> tuple[Number, ...]:
+    """What became of the rows that judged pairs were read from; nothing of other sources."""
+    return source.counts.numbers() if isinstance(source, RecordSource) else ()
 
 
 def prompts_in(source: AnySource) -> list[str] | None:

@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 from pair_rows import encoded, row, write_folder
 
-from modelgraft.core.errors import InputError, MissingExtra, Unavailable
-from modelgraft.methods.ominicontrol.pairs import reading
+from modelgraft.core.errors import InputError, MissingExtra
 from modelgraft.methods.ominicontrol.pairs.reading import (
     Counts,
     is_records,
-    read_pairs,
     read_records,
 )
 from modelgraft.methods.ominicontrol.pairs.records import EmbeddedPicture
@@ -88,22 +86,6 @@ def test_two_files_add_up_in_one_count(tmp_path):
     assert counts == Counts(kept=2, below=2, unscored=2, malformed=2)
 
 
-def test_every_record_gives_two_pairs_and_undecodable_pictures_are_rejected(tmp_path):
-    lines = [row(IMAGE, id="good"), row("pictures/cut.png", id="cut"), row(IMAGE, id="last")]
-    folder = write_folder(tmp_path / "set", lines)
-    (folder / "pictures/cut.png").write_bytes(encoded()[:60])
-    seen: list[tuple[Path, str]] = []
-    pairs = list(
-        read_pairs(
-            read_records(folder), reject=lambda path, line, id, reason: seen.append((path, id))
-        )
-    )
-    assert len(pairs) == 4 and seen == [(folder / "pictures/cut.png", "cut")]
-    assert [one.caption for one in pairs[:2]] == ["this item on a stove", "this item on grass"]
-    with pytest.raises(InputError, match=r"cut\.png"):
-        list(read_pairs(read_records(folder)))
-
-
 @pytest.mark.parametrize("source", ["none", "none/at/all", "no such thing"])
 def test_what_is_not_there_is_named_with_what_is_needed(tmp_path, monkeypatch, source):
     monkeypatch.chdir(tmp_path)
@@ -128,20 +110,11 @@ def test_a_folder_without_records_is_named(tmp_path):
         read_records(tmp_path)
 
 
-def test_parquet_and_hub_name_the_package_that_is_missing(tmp_path, monkeypatch):
+def test_parquet_names_the_package_that_is_missing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.setitem(sys.modules, "datasets", None)
     (tmp_path / "rows.parquet").write_bytes(b"PAR1")
-    for source, name in ((tmp_path, "pyarrow"), ("Yuanshi/Subjects200K@main", "datasets")):
-        with pytest.raises(MissingExtra, match=rf"{name} is not installed(.|\n)*pip install"):
-            list(read_records(source))
-
-
-def test_an_offline_run_does_not_ask_the_hub(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MODELGRAFT_OFFLINE", "1")
-    with pytest.raises(Unavailable, match=r"Yuanshi/Subjects200K: .*offline"):
-        list(read_records("Yuanshi/Subjects200K"))
+    with pytest.raises(MissingExtra, match=r"pyarrow is not installed(.|\n)*pip install"):
+        list(read_records(tmp_path))
 
 
 # -- with the packages -----------------------------------------------------------------------------
@@ -176,7 +149,7 @@ def test_parquet_files_with_embedded_pictures_are_filtered_alike(parquet):
     assert [one.id for one in found] == KEPT
     assert counts == Counts(kept=len(KEPT), below=33, unscored=1, malformed=1)
     assert [line for _, line, _, _ in seen] == [49, 50]
-    assert next(read_pairs(found)).reference.shape == (3, 32, 32)
+    assert found[0].picture().shape == (3, 32, 64)
     with pytest.raises(InputError, match=r"train-00001-of-00002.parquet:50: .*imageQuality"):
         list(read_records(parquet))
 
@@ -205,18 +178,4 @@ def test_damaged_parquet_files_are_named(parquet):
     for broken in (b"", b"PAR1", content[:-100], content[:4] + bytes(2000) + content[2004:]):
         file.write_bytes(broken)
         with pytest.raises(InputError, match=r"train-00000-of-00002\.parquet"):
-            list(read_pairs(read_records(file, reject=lambda *fault: None)))
-
-
-@pytest.mark.peer
-def test_a_data_set_streams_through_datasets(parquet, monkeypatch):
-    pytest.importorskip("datasets")
-    monkeypatch.chdir(parquet.parent)
-    (parquet.parent / "owner").mkdir()
-    counts = Counts()
-    parquet.rename("owner/set")
-    rows = list(reading._hub_rows("owner/set", None))
-    assert len(rows) == 100 and rows[0][1]["image"]["bytes"] == encoded()
-    sieve = reading._Sieve(5, lambda *fault: None, counts)
-    assert [one.id for one in sieve.stream(Path("owner/set"), iter(rows))] == KEPT
-    assert counts == Counts(kept=len(KEPT), below=33, unscored=1, malformed=1)
+            list(read_records(file, reject=lambda *fault: None))

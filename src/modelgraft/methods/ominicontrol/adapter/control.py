@@ -54,6 +54,10 @@ from modelgraft.methods.ominicontrol.method.positions import condition_ids
 Executor = Literal["auto", "branch", "cached"]
 
 
+class HiddenTextWarning(UserWarning):
+    """A cache hides text and image from a condition whose adapter learnt to see them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Condition:
     """A picture that the output shall obey, through one adapter.
@@ -338,16 +342,25 @@ class OminiControl:
         return None if own is None else range(*own)
 
     def _executor(self, conditions: Sequence[Condition], executor: Executor) -> Executor:
-        joint = [one.adapter for one in conditions if self._info(one.adapter).mode == "joint"]
-        if executor == "cached" and joint:
-            warnings.warn(
-                f"adapter {joint[0]!r} was trained to see text and image; a cache hides them from "
-                "it, so its condition will be followed less well.",
-                stacklevel=4,
-            )
+        adapters = [one.adapter for one in conditions]
+        if text := self.hidden_text(executor, adapters):
+            warnings.warn(f"{text}.", HiddenTextWarning, stacklevel=4)
         if executor == "auto":
-            return "branch" if joint else "cached"
+            return "branch" if self._joint(adapters) else "cached"
         return executor
+
+    def hidden_text(self, executor: Executor, adapters: Iterable[str]) -> str:
+        """What is lost when an executor caches joint adapters; empty where nothing is."""
+        joint = self._joint(adapters)
+        if executor != "cached" or not joint:
+            return ""
+        return (
+            f"adapter {joint[0]!r} was trained to see text and image; a cache hides them from it, "
+            "so that its condition will be followed less well"
+        )
+
+    def _joint(self, adapters: Iterable[str]) -> list[str]:
+        return [name for name in adapters if self._info(name).mode == "joint"]
 
 
 class _Work:

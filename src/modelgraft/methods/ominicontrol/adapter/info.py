@@ -29,6 +29,8 @@ class AdapterInfo:
     """First and last but one block in which the condition is seen; None is all."""
     condition_px: int | None = None
     """Side of the condition in training; None if not known."""
+    size_px: int | None = None
+    """Side of the output in training; None if not known, as of files before it was written."""
     base: str = ""
     """The model it was trained on; empty if not known."""
     steps: int | None = None
@@ -70,6 +72,7 @@ def trained_info(
         scale=size_px / condition_px if TASKS[task].is_aligned else 1.0,
         blocks=blocks,
         condition_px=condition_px,
+        size_px=size_px,
         base=base,
     )
 
@@ -102,6 +105,7 @@ def _fault(info: AdapterInfo) -> str:
         "blocks": blocks is None
         or (len(blocks) == 2 and all(map(_is_whole, blocks)) and 0 <= blocks[0] < blocks[1]),
         "condition_px": info.condition_px is None or _is_count(info.condition_px),
+        "size_px": info.size_px is None or _is_count(info.size_px),
         "base": isinstance(info.base, str),
         "steps": info.steps is None or _is_count(info.steps),
         "guidance": info.guidance is None or _is_finite(info.guidance),
@@ -123,27 +127,22 @@ def _is_finite(value: Any) -> bool:
 
 
 _DEV, _SCHNELL = "black-forest-labs/FLUX.1-dev", "black-forest-labs/FLUX.1-schnell"
-_SPATIAL: Final[dict[str, Any]] = {"base": _DEV, "steps": 28, "guidance": 3.5, "condition_px": 512}
-_ART: Final[dict[str, Any]] = {
-    "base": _DEV,
-    "steps": 28,
-    "guidance": 3.5,
-    "image_guidance": 1.5,
-    "condition_px": 512,
-}
+_PX: Final[dict[str, Any]] = {"condition_px": 512, "size_px": 512}
+_SPATIAL: Final[dict[str, Any]] = {"base": _DEV, "steps": 28, "guidance": 3.5, **_PX}
+_ART: Final[dict[str, Any]] = {**_SPATIAL, "image_guidance": 1.5}
 # Published files carry no header. The sign of the subject's shift differs from file to file.
 PUBLISHED: Final = {
     "experimental/subject": AdapterInfo(task="subject", delta=(0, 32), base=_SCHNELL, steps=8,
-                                        condition_px=512),
+                                        **_PX),
     "experimental/canny": AdapterInfo(task="edges", **_SPATIAL),
     "experimental/depth": AdapterInfo(task="depth", **_SPATIAL),
     "experimental/coloring": AdapterInfo(task="grey", **_SPATIAL),
     "experimental/deblurring": AdapterInfo(task="blur", **_SPATIAL),
     "experimental/fill": AdapterInfo(task="fill", **_SPATIAL),
     "omini/subject_512": AdapterInfo(task="subject", delta=(0, 32), base=_SCHNELL, steps=8,
-                                     condition_px=512),
+                                     **_PX),
     "omini/subject_1024_beta": AdapterInfo(task="subject", delta=(0, -32), base=_SCHNELL, steps=8,
-                                           condition_px=512),
+                                           condition_px=512, size_px=1024),
     "v0/ghibli": AdapterInfo(task="style", delta=(0, -32), **_ART),
     "v0/irasutoya": AdapterInfo(task="style", delta=(0, -32), **_ART),
     "v0/simpsons": AdapterInfo(task="style", delta=(0, -32), **_ART),

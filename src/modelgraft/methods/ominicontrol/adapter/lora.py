@@ -148,6 +148,13 @@ def lora_parameters(transformer: nn.Module, name: str) -> list[tuple[str, nn.Par
     return [(full, one) for full, one in transformer.named_parameters() if full.endswith(ends)]
 
 
+def adapted_layers(transformer: nn.Module, name: str) -> set[str]:
+    """The layers that one adapter is on."""
+    end = f".lora_A.{name}.weight"
+    names = (full for full, _ in lora_parameters(transformer, name))
+    return {one.removesuffix(end) for one in names if one.endswith(end)}
+
+
 def lora_matrices(transformer: nn.Module, name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """A and B of one adapter by module, on the CPU."""
     found: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,13 @@ from modelgraft.diffusion.conditions import TASKS, check_aspect, derived
 from modelgraft.diffusion.pictures import fit_to, picture_size, read_picture
 from modelgraft.methods.ominicontrol.config import Task
 from modelgraft.methods.ominicontrol.data.shown import Shown
-from modelgraft.methods.ominicontrol.pairs.reading import Counts, both_directions, read_records
-from modelgraft.methods.ominicontrol.pairs.records import EmbeddedPicture, PairRecord
+from modelgraft.methods.ominicontrol.pairs.crops import Crop
+from modelgraft.methods.ominicontrol.pairs.reading import Counts, read_records
+from modelgraft.methods.ominicontrol.pairs.records import (
+    EmbeddedPicture,
+    PairRecord,
+    both_directions,
+)
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -201,6 +206,10 @@ class RecordSource:
     condition_px: int
     multiple: int
     tasks: tuple[Task, ...] = ("subject",)
+    crop: Crop = "official"
+    """Where the right view is cut: as the official code does, or from the middle of its half."""
+    counts: Counts = field(default_factory=Counts)
+    """What became of the rows that the records are of."""
 
     @property
     def total(self) -> int:
@@ -217,11 +226,14 @@ class RecordSource:
         for one in self.records:
             inside = isinstance(one.source, EmbeddedPicture)
             file = one.source.file if inside else one.source
-            yield f"{one!r} {_stamp(file) if isinstance(file, Path) else ''}"
+            yield f"{one!r} {self.crop} {_stamp(file) if isinstance(file, Path) else ''}"
 
     def take(self, numbers: Sequence[int], use: int) -> Shown:
         """The directed pairs with these numbers: a record's two lie side by side."""
-        pairs = [both_directions(self.records[number // 2])[number % 2] for number in numbers]
+        pairs = [
+            both_directions(self.records[number // 2], crop=self.crop)[number % 2]
+            for number in numbers
+        ]
 
         def fitted(views: Sequence[Tensor], side: int) -> Tensor:
             found = [fit_to(one, (side, side), multiple=self.multiple, how="cover")

@@ -106,6 +106,7 @@ def _numbers(
         Number("pairs made", num_made),
         Number("pairs judged", num_judged, n=num_made),
         Number("pairs kept", len(kept), n=num_judged),
+        Number("pairs refused", num_judged - len(kept), n=num_judged, better="lower"),
     ]
     if not num_judged:
         return numbers

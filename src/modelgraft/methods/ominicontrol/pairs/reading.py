@@ -1,34 +1,28 @@
-"""Streams of records: from the factory's own folder, from Parquet files, or from the hub."""
+"""Streams of records: from the factory's own folder, or from Parquet files as published."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from modelgraft.core.errors import InputError, Unavailable
+from modelgraft.core.errors import InputError
 from modelgraft.core.lazy import need
 from modelgraft.core.results import Number
 from modelgraft.core.rows import BadRow, Reject, Row, read_rows
-from modelgraft.core.store import is_offline
-from modelgraft.methods.ominicontrol.pairs.crops import Crop
 from modelgraft.methods.ominicontrol.pairs.records import (
     BEST,
     EXTRA,
-    DirectedPair,
     EmbeddedPicture,
     PairRecord,
     Unscored,
-    both_directions,
     parse_record,
 )
 
 RECORDS: Final = "records.jsonl"
 _COLUMNS: Final = ("image", "collection", "quality_assessment", "description")
 _AT_ONCE: Final = 32  # rows of a Parquet file in memory: pictures of about a megabyte
-_HUB_ID: Final = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 
 
 @dataclass
@@ -76,11 +70,11 @@ def read_records(
 ) -> Iterator[PairRecord]:
     """The records of `source` whose three scores all reach the threshold, in order.
 
-    `source` is a folder with `records.jsonl` or with Parquet files, one such file, or a hub id
-    `owner/name[@revision]`. Rows without `quality_assessment` are skipped. They and malformed rows
-    are counted in `counts` and go to `reject(path, line, id, reason)`; without it a malformed row
-    raises an `InputError`. No picture is decoded, and none of a file is kept in memory. Parquet
-    needs pyarrow and a hub id `datasets`: `MissingExtra` names the command that installs them.
+    `source` is a folder with `records.jsonl` or with Parquet files, or one such file. Rows without
+    `quality_assessment` are skipped. They and malformed rows are counted in `counts` and go to
+    `reject(path, line, id, reason)`; without it a malformed row raises an `InputError`. No picture
+    is decoded or kept in memory. Parquet needs pyarrow: `MissingExtra` names the command that
+    installs it.
     """
     sieve = _Sieve(threshold, reject, Counts() if counts is None else counts)
     path = Path(source).expanduser()
@@ -89,37 +83,10 @@ def read_records(
         return (record for file in files for record in sieve.of_file(file))
     if path.is_dir():
         raise InputError(f"{path}: neither {RECORDS} nor a Parquet file lies in this folder.")
-    if found := _HUB_ID.fullmatch(str(source)):
-        name, revision = found.groups()
-        return sieve.stream(Path(str(source)), _hub_rows(name, revision))
     raise InputError(
         f"{source}: there is nothing here.\n  Name a folder that the pair factory wrote, a "
-        f"{RECORDS}, a Parquet file, a folder of them, or a hub id such as Yuanshi/Subjects200K."
+        f"{RECORDS}, a Parquet file, or a folder of them such as a copy of Yuanshi/Subjects200K."
     )
-
-
-def read_pairs(
-    records: Iterable[PairRecord],
-    *,
-    crop: Crop = "official",
-    padding_px: int | None = None,
-    reject: Reject | None = None,
-) -> Iterator[DirectedPair]:
-    """Every record in both directions, decoded and cut.
-
-    A record whose picture cannot be decoded or cut goes to `reject(path, 0, id, reason)`; without
-    it, it raises an `InputError`.
-    """
-    for record in records:
-        try:
-            directed = both_directions(record, crop=crop, padding_px=padding_px)
-        except InputError as error:
-            if reject is None:
-                raise
-            path = record.source if isinstance(record.source, Path) else Path(record.id)
-            reject(path, 0, record.id, str(error).splitlines()[0])
-            continue
-        yield from directed
 
 
 @dataclass(frozen=True)
@@ -133,7 +100,7 @@ class _Sieve:
     def of_file(self, path: Path) -> Iterator[PairRecord]:
         """The records of a Parquet or JSONL file; pictures inside of it stay there."""
         if path.suffix == ".parquet":
-            return self.stream(path, _parquet_rows(path), stays=True)
+            return self.embedded(path, _parquet_rows(path))
         return self.lines(path)
 
     def lines(self, path: Path) -> Iterator[PairRecord]:
@@ -155,10 +122,8 @@ class _Sieve:
         found = read_rows(path, parse, reject=note)
         return (record for record in found if record is not None)
 
-    def stream(
-        self, path: Path, rows: Iterable[tuple[int, Row]], *, stays: bool = False
-    ) -> Iterator[PairRecord]:
-        """The records of numbered rows with embedded pictures, which may stay where they are."""
+    def embedded(self, path: Path, rows: Iterable[tuple[int, Row]]) -> Iterator[PairRecord]:
+        """The records of numbered rows with embedded pictures, which stay where they are."""
         for line, row in rows:
             name = _name(row, f"{path.name}:{line}")
             try:
@@ -166,10 +131,8 @@ class _Sieve:
             except BadRow as error:
                 self._refused(path, line, name, error)
                 continue
-            if record is not None and stays:
-                record = replace(record, source=EmbeddedPicture(path, line - 1))
             if record is not None:
-                yield record
+                yield replace(record, source=EmbeddedPicture(path, line - 1))
 
     def _refused(self, path: Path, line: int, name: str, fault: BadRow) -> None:
         if isinstance(fault, Unscored):
@@ -208,24 +171,3 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
     except (arrow.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: not a sound Parquet file after row {line}: {reason}.") from None
-
-
-def _hub_rows(name: str, revision: str | None) -> Iterator[tuple[int, Row]]:
-    if is_offline():
-        raise _hub_closed(name, "this is an offline run")
-    datasets: Any = need("datasets", extra=EXTRA)
-    try:
-        rows = datasets.load_dataset(name, split="train", revision=revision, streaming=True)
-        yield from enumerate(rows.cast_column("image", datasets.Image(decode=False)), start=1)
-    except datasets.exceptions.DatasetNotFoundError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{name}: neither a folder here nor on the hub: {reason}") from None
-    except (OSError, ConnectionError) as error:
-        raise _hub_closed(name, str(error)) from None
-
-
-def _hub_closed(name: str, why: str) -> Unavailable:
-    return Unavailable(
-        f"{name}: there is no such folder here, and the hub cannot be read: {why}.\n"
-        "  Try again where it can, or download the Parquet files and name their folder."
-    )

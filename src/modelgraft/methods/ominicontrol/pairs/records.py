@@ -108,7 +108,7 @@ class DirectedPair(NamedTuple):
 
 
 def both_directions(
-    record: PairRecord, *, crop: Crop = "official", padding_px: int | None = None
+    record: PairRecord, *, crop: Crop = "official"
 ) -> tuple[DirectedPair, DirectedPair]:
     """The pair with the left view as the target, and with the right one.
 
@@ -116,7 +116,7 @@ def both_directions(
     """
     picture = record.picture()
     try:
-        left, right = views_of(picture, crop=crop, padding_px=padding_px)
+        left, right = views_of(picture, crop=crop)
     except InputError as error:
         raise InputError(f"{record.id}: {error}") from None
     return (
