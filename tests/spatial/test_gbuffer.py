@@ -12,6 +12,7 @@ from surfaces import ball, box, cameras, crowd, moved, torus
 from modelgraft.core.errors import InputError
 from modelgraft.spatial.cameras import Camera, orbit, perspective
 from modelgraft.spatial.gbuffer import camera_normals, gbuffer
+from modelgraft.spatial.meshes import Mesh, with_normals
 
 CAMERAS = cameras(48)
 
@@ -69,6 +70,22 @@ def test_the_inside_of_a_turned_mesh_is_seen_from_behind():
     turned = gbuffer(replace(mesh, faces=mesh.faces[:, ::-1].copy()), CAMERAS)
     assert torch.equal(turned.mask, surface.mask) and not turned.is_front.any()
     assert torch.allclose(turned.face_normal, -surface.face_normal, atol=1e-6)
+    assert torch.allclose(turned.normal, -surface.normal, atol=1e-6)
+
+
+def test_both_sides_of_a_sheet_look_at_the_viewer():
+    corners = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]], np.float32) / 2
+    sheet = Mesh(corners, np.array([[0, 1, 2], [0, 2, 3]], np.int32))
+    for mesh in (sheet, with_normals(sheet)):
+        for view in ((0, 0), (20, 30), (180, 0), (140, -30)):
+            camera = perspective(orbit(*view, 3.0), 30.0, (16, 16))
+            surface = gbuffer(mesh, [camera])
+            to_eye = torch.from_numpy(camera.position).float() - surface.position
+            assert surface.mask.any()
+            assert ((surface.normal * to_eye).sum(-1)[surface.mask] > 0).all()
+            is_front = abs(view[0]) < 90
+            assert (surface.is_front[surface.mask] == is_front).all()
+            assert (surface.face_normal[surface.mask][:, 2] == 1).all()  # always the front's
 
 
 def test_without_normals_and_uv_faces_speak_for_themselves():

@@ -23,6 +23,7 @@ from modelgraft.spatial.raster import rasterize
 from modelgraft.spatial.sampling import mix, texture
 from modelgraft.spatial.shading.brdf import Surface
 from modelgraft.spatial.shading.render import Light, shade
+from modelgraft.spatial.uv.coverage import uv_areas
 
 Longs = NDArray[np.int64]
 Doubles = NDArray[np.float64]
@@ -84,6 +85,22 @@ def look(asset: Asset, cameras: Sequence[Camera]) -> Look:
     model = _joined(asset)
     rast = torch.stack([_rasterized(model, camera) for camera in cameras])
     return _described(model, rast, cameras)
+
+
+def look_at(asset: Asset, face: Longs, weights: Doubles) -> Surface:
+    """What an asset is at points of faces [n], `weights` [n, 3] of their corners.
+
+    Faces are numbered over all parts, one after the other. Maps are looked up as they are; normals
+    have them applied and are those of the front.
+    """
+    model = _joined(asset)
+    corners = torch.from_numpy(model.faces[face])
+    given = mix(model.attributes, corners, _floats(weights)[:, :2])
+    part = torch.from_numpy(model.part[face])
+    values, _ = _materials(model, part, given, torch.zeros(len(face)))
+    bumped, albedo, roughness, metallic, _ = values.split((3, 3, 1, 1, 1), 1)
+    colour = given.split(_WIDTHS, 1)[4]
+    return Surface(bumped, *(one.clamp(0, 1) for one in (albedo * colour, roughness, metallic)))
 
 
 def drawn(seen: Look, cameras: Sequence[Camera], lights: Sequence[Light]) -> Tensor:
@@ -218,7 +235,7 @@ def _described(model: _Model, rast: Tensor, cameras: Sequence[Camera]) -> Look:
     pixel = flat[:, 3].nonzero()[:, 0]
     face = flat[pixel, 3].long() - 1
     given = mix(model.attributes, torch.from_numpy(model.faces)[face], flat[pixel, :2])
-    position, normal, uv, tangent, colour = given.split(_WIDTHS, 1)
+    position, normal, _, _, colour = given.split(_WIDTHS, 1)
     normal = functional.normalize(normal, dim=1)
 
     view = pixel // (shape[1] * shape[2])
@@ -232,13 +249,7 @@ def _described(model: _Model, rast: Tensor, cameras: Sequence[Camera]) -> Look:
     covered = uv_share[place] * area
 
     part = torch.from_numpy(model.part)[face]
-    values, is_unlit = torch.zeros(len(pixel), 9), torch.zeros(len(pixel), dtype=torch.bool)
-    for number in part.unique().tolist():
-        here = (part == number).nonzero()[:, 0]
-        material = model.materials[number]
-        axes = frames.uv_axes(normal[here], tangent[here])
-        values[here] = _of_material(material, uv[here], covered[here], axes)
-        is_unlit[here] = material.is_unlit
+    values, is_unlit = _materials(model, part, given, covered)
     bumped, albedo, roughness, metallic, opacity = values.split((3, 3, 1, 1, 1), 1)
     side = torch.where(slant > 0, -1.0, 1.0)[:, None]
 
@@ -265,10 +276,27 @@ def _shapes(model: _Model, faces: Longs) -> tuple[Tensor, Tensor]:
     an area of 1 [n]."""
     across = model.across[faces]
     area = np.linalg.norm(across, axis=1).clip(1e-30)
-    a, b, c = model.attributes[:, _UV].double().numpy()[model.faces[faces]].swapaxes(0, 1)
-    first, second = b - a, c - a
-    charted = np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0])
+    charted = 2 * np.abs(uv_areas(model.attributes[:, _UV].numpy(), model.faces[faces]))
     return _floats(across / area[:, None]), _floats(charted / area)
+
+
+def _materials(
+    model: _Model, part: Tensor, given: Tensor, covered: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What `_of_material` says of points of parts [n], and whether they are unlit [n].
+
+    `given` are the vertices' attributes at the points [n, C].
+    """
+    _, normal, uv, tangent, _ = given.split(_WIDTHS, 1)
+    normal = functional.normalize(normal, dim=1)
+    values, is_unlit = torch.zeros(len(part), 9), torch.zeros(len(part), dtype=torch.bool)
+    for number in part.unique().tolist():
+        here = (part == number).nonzero()[:, 0]
+        material = model.materials[number]
+        axes = frames.uv_axes(normal[here], tangent[here])
+        values[here] = _of_material(material, uv[here], covered[here], axes)
+        is_unlit[here] = material.is_unlit
+    return values, is_unlit
 
 
 def _of_material(material: Material, uv: Tensor, covered: Tensor, axes: Tensor) -> Tensor:

@@ -36,7 +36,8 @@ class GBuffer(NamedTuple):
     face_normal: Tensor
     """[b, H, W, 3], unit; out of the front of the face."""
     normal: Tensor
-    """[b, H, W, 3], unit: between the normals of the vertices, or the face's if there are none."""
+    """[b, H, W, 3], unit: between the normals of the vertices, or the face's if there are none; of
+    backs turned over, so that it looks at the viewer as the front's does."""
     uv: Tensor | None
     """[b, H, W, 2], None if the mesh has none."""
     tangent: Tensor | None
@@ -90,6 +91,7 @@ def _described(
     depth = (to_point * axes[:, None, None]).sum(-1) * mask
     is_front = mask & ((to_point * face_normal).sum(-1) < 0)
     normal = face_normal if normal is None else normal
+    normal = torch.where((mask & ~is_front)[..., None], -normal, normal)
     return GBuffer(mask, is_front, triangle, depth, position, face_normal, normal, uv, tangent)
 
 

@@ -10,14 +10,18 @@ from modelgraft.methods.material_anything.evaluate import (
     border_jump,
     bump_angle,
     cross_talk,
+    cross_view_psnr,
     cross_view_spread,
     map_errors,
+    masked_ssim,
     rmse,
     scaled_psnr,
     seam_jump,
 )
 from modelgraft.methods.material_anything.method.maps import Maps
 from modelgraft.spatial import frames
+from modelgraft.spatial.cameras import orbit, perspective
+from modelgraft.spatial.gbuffer import gbuffer
 from modelgraft.spatial.meshes import Mesh
 
 
@@ -103,3 +107,42 @@ def test_the_spread_counts_texels_that_several_views_show():
     assert cross_view_spread(views, weights) == pytest.approx(0.5)
     weights[1] = 0
     assert cross_view_spread(views, weights) == 0
+
+
+def test_pixels_are_compared_with_what_other_views_show_of_their_point():
+    square = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]], np.float32)
+    sheet = Mesh(square, np.array([[0, 1, 2], [0, 2, 3]], np.int32))
+    cameras = [perspective(orbit(angle, 0, 3.0), 60, (48, 48)) for angle in (0, 40, 180)]
+    surface = gbuffer(sheet, cameras)
+    mask = surface.mask[:, None].float()
+    level = torch.tensor([0.4, 0.5, 0.9]).view(3, 1, 1, 1).expand(3, 2, 48, 48)
+
+    def agreement(values, chosen):
+        few = [cameras[one] for one in chosen]
+        return cross_view_psnr(values[chosen], surface.position[chosen], mask[chosen], few)
+
+    # A difference of 0.1 everywhere is 20 dB.
+    assert agreement(level, [0, 1]) == pytest.approx(20, abs=1e-4)
+    # 0.1, 0.4 and 0.5 of pairs, each as often in both ways but for the sizes of the views.
+    assert 6 < agreement(level, [0, 1, 2]) < 11
+    assert agreement(torch.ones_like(level), [0, 1]) == 160
+    # What is painted on the surface is the same from everywhere.
+    assert agreement(0.5 + surface.position.movedim(-1, 1)[:, :2] / 4, [0, 1, 2]) > 50
+    apart = surface.position + torch.tensor([0.0, 1.0, 2.0]).view(3, 1, 1, 1)
+    assert math.isnan(cross_view_psnr(level, apart, mask, cameras))
+
+
+def test_ssim_is_that_of_the_part_that_is_covered():
+    peer = pytest.importorskip("skimage.metrics").structural_similarity
+    truth, mask = _pictures(size=40), torch.zeros(2, 1, 40, 40)
+    mask[:, :, 5:30, 10:31] = 1
+    found = (truth + 0.2 * _pictures(size=40, seed=5)) * mask
+    truth = truth * mask
+    for own, one, other in zip(masked_ssim(found, truth, mask), found, truth, strict=True):
+        cut = [each[:, 5:30, 10:31].double().numpy() for each in (one, other)]
+        settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+        _, whole = peer(*cut, data_range=1.0, channel_axis=0, full=True,
+                                         **settings)  # fmt: skip
+        # Where windows lie wholly inside.
+        assert float(own) == pytest.approx(whole[:, 5:-5, 5:-5].mean(), abs=1e-6)
+    assert masked_ssim(truth, truth, torch.zeros_like(mask)).tolist() == pytest.approx([1, 1])

@@ -12,6 +12,7 @@ import torch
 from modelgraft.core import store
 from modelgraft.core.errors import Unavailable
 from modelgraft.core.runs import open_run
+from modelgraft.evaluation.intervals import Interval
 from modelgraft.methods.material_anything.denoising import Codec
 from modelgraft.methods.material_anything.evaluate import bump_angle
 from modelgraft.methods.material_anything.experiments import (
@@ -19,12 +20,13 @@ from modelgraft.methods.material_anything.experiments import (
     WITHOUT_RECORD,
     arms,
     bumps,
+    confidence_input,
     floor,
     heads,
     holes,
     joining,
+    speed,
     steps,
-    told,
 )
 from modelgraft.methods.material_anything.experiments.arms import (
     FULL,
@@ -35,8 +37,12 @@ from modelgraft.methods.material_anything.experiments.arms import (
     trained,
 )
 from modelgraft.methods.material_anything.experiments.codec import ConvCodec
-from modelgraft.methods.material_anything.experiments.exams import exam_of, measured
+from modelgraft.methods.material_anything.experiments.evaluation_sets import (
+    evaluation_set,
+    measured,
+)
 from modelgraft.methods.material_anything.experiments.figures import (
+    gain,
     is_above,
     is_no_worse,
     reduction,
@@ -135,12 +141,12 @@ def test_the_render_loss_must_gain_in_every_map_and_under_new_light(
 
 
 def test_the_mask_must_help_with_every_light_and_be_obeyed() -> None:
-    good = dict.fromkeys(told.KINDS, _rows(_GOOD))
-    bad = dict.fromkeys(told.KINDS, _rows(_BAD))
+    good = dict.fromkeys(confidence_input.KINDS, _rows(_GOOD))
+    bad = dict.fromkeys(confidence_input.KINDS, _rows(_BAD))
     obeyed, ignored = (_rows({"mask": one, "seed": 0.1}) for one in (0.3, 0.19))
-    assert told.judged(good, bad, obeyed)[1]
-    assert not told.judged(good, bad, ignored)[1]
-    assert not told.judged(good, bad | {"realistic": _rows(_GOOD)}, obeyed)[1]
+    assert confidence_input.judged(good, bad, obeyed)[1]
+    assert not confidence_input.judged(good, bad, ignored)[1]
+    assert not confidence_input.judged(good, bad | {"realistic": _rows(_GOOD)}, obeyed)[1]
 
 
 def test_views_that_agree_may_tie_with_those_in_turn() -> None:
@@ -196,6 +202,41 @@ def test_reductions_are_of_means_and_leave_out_objects_without_a_value() -> None
     assert same.value == 0 and not is_above(same) and is_no_worse(same)
 
 
+def test_a_gain_whose_interval_reaches_zero_is_a_tie() -> None:
+    """Large in the mean, but carried by one object alone."""
+    theirs = np.full((1, 8), 0.1)
+    ours = np.array([[0.001, *[0.1] * 7]])
+    _, found = reduction("x", {"mean": ours}, {"mean": theirs}, "mean")
+    assert found.value > 10 and found.low <= 0 and not is_above(found, 10)
+    worse = {"mean": np.array([[0.15, *[0.1] * 7]])}
+    _, found = gain("x", worse, {"mean": theirs}, "mean")
+    assert found.value < 0 <= found.high and is_no_worse(found) and not is_above(found)
+    _, found = gain("x", {"mean": ours + 0.2}, {"mean": theirs}, "mean")
+    assert found.high < 0 and not is_no_worse(found)
+
+
+@pytest.mark.parametrize(
+    ("measure", "seconds", "holds"),
+    [
+        ("_baking", {"scatter": 2.0, "nine": 1.5}, [True, True]),
+        ("_baking", {"scatter": 0.9, "nine": 1.7}, [False, False]),
+        ("_filling", {"jump flooding": 2.0, "in space": 1.9}, [True, True]),
+        ("_filling", {"jump flooding": 0.9, "in space": 2.1}, [False, False]),
+        ("_raster", {"embreex": 2.0, "more": 3.9}, [True, True]),
+        ("_raster", {"embreex": 0.9, "more": 4.1}, [False, False]),
+    ],
+)
+def test_races_are_decided_by_ratios_of_times(measure, seconds, holds, tmp_path, monkeypatch):
+    monkeypatch.setattr(speed, "raced", lambda run, name, ways, rounds: {
+        one: [seconds.get(one, 1.0)] * 8 for one in ways})  # fmt: skip
+    with open_run(tmp_path / "run", seed=0) as run:
+        numbers, found = getattr(speed, measure)(run, True)
+    assert found == holds and len(numbers) > 2
+    assert speed._is_over(Interval(1.6, 1.1, 2.0, 8), 1.5)
+    assert not speed._is_over(Interval(1.6, 0.9, 2.0, 8), 1.5)  # a tie
+    assert not speed._is_over(Interval(1.4, 1.1, 2.0, 8), 1.5)
+
+
 # -- arms ------------------------------------------------------------------------------------------
 
 
@@ -245,17 +286,17 @@ def test_frames_of_bumps_show_the_same_surface(mesh: Mesh) -> None:
     assert torch.allclose(*slants, atol=0.05)
 
 
-def test_exams_are_judged_under_other_lights_and_perfect_answers_pass(tmp_path: Path) -> None:
+def test_sets_are_judged_under_other_lights_and_perfect_answers_pass(tmp_path: Path) -> None:
     with open_run(tmp_path / "run", seed=0) as run:
         bench = Bench(run, True)
-        exam = exam_of(bench, "unrealistic")
-        inside = exam.views.mask > 0
-        assert 0.1 < float(exam.confidence[inside].mean()) < 0.9
-        assert (exam.confidence[~inside] == 1).all()
-        for place, lights in enumerate(zip(*exam.relights, strict=True)):
+        data = evaluation_set(bench, "unrealistic")
+        inside = data.views.mask > 0
+        assert 0.1 < float(data.confidence[inside].mean()) < 0.9
+        assert (data.confidence[~inside] == 1).all()
+        for place, lights in enumerate(zip(*data.relights, strict=True)):
             own = bench.lights[(10 * (place // 5) + place % 5 * 2 + place // 5) % 9]
             assert all(one is not own for one in lights)
-    found = measured(exam, exam.views.maps)
+    found = measured(data, data.views.maps)
     assert found["mean"].max() < 1e-6 and found["relight PSNR"].min() > 70
     assert found["bump spread"] == pytest.approx(found["true bump spread"])
 

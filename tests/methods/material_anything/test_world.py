@@ -10,14 +10,19 @@ from modelgraft.methods.material_anything.lighting import (
     unseen_lights,
 )
 from modelgraft.methods.material_anything.method.maps import Maps
-from modelgraft.methods.material_anything.method.views import VIEWS
+from modelgraft.methods.material_anything.method.views import VIEWS, camera_of
 from modelgraft.methods.material_anything.world import (
     Bank,
     object_mesh,
     object_substance,
     views_of,
 )
+from modelgraft.methods.material_anything.world_textures import Shape, look_substance
+from modelgraft.spatial import frames
+from modelgraft.spatial.drawing import look
+from modelgraft.spatial.meshes import Asset, Material, Mesh, Part, with_normals
 from modelgraft.spatial.shading.lamps import PointLamp, QuadLamp
+from modelgraft.spatial.tangents import with_tangents
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +106,25 @@ def test_white_that_faces_the_light_is_near_one():
 def test_unseen_lights_are_numbered():
     assert NUM_UNSEEN == 9
     assert len(unseen_lights(NUM_UNSEEN - 1)) == 2
+
+
+def test_the_back_of_a_sheet_is_its_front_turned_over_in_the_world_and_in_files():
+    """What is raised in front is sunk behind, whoever draws it."""
+    corners = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]], np.float32) / 2
+    uvs, faces = corners[:, :2] + 0.5, np.array([[0, 1, 2], [0, 2, 3]], np.int32)
+    sheet = with_tangents(with_normals(Mesh(corners, faces, uvs=uvs)))
+    matter = look_substance("train", 4, 0)
+    views = views_of(sheet, matter, size=64, chosen=(0, 7))
+    maps = Shape.of(sheet, size=128, view_px=16).textures(matter).maps
+    albedo, rm, bump = ((one[0] * 255).round().byte().movedim(0, -1).numpy() for one in maps)
+    made = Material(albedo=albedo, rough_metal=rm, normal=bump, double_sided=True)
+    seen = look(Asset((Part(sheet, made),)), [camera_of(VIEWS[one], 64) for one in (0, 7)])
+    world = frames.to_world(frames.decode(views.maps.bump.movedim(1, -1)), views.axes)
+    for place in range(2):
+        inside = views.mask[place, 0] > 0
+        assert torch.equal(seen.mask[place], inside)
+        flat = seen.normal[place][inside]
+        assert torch.equal(flat, views.axes[place][inside][:, 2])
+        ours, theirs = (one[place][inside] for one in (world, seen.shading_normal))
+        slant = (theirs - flat).norm(dim=-1).mean()
+        assert slant > 0.05 and (ours - theirs).norm(dim=-1).mean() < 0.3 * slant

@@ -7,6 +7,7 @@ import struct
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -222,3 +223,17 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"file.a\.glb: the file cannot be made"):
         write_glb(tmp_path / "file" / "a.glb", squares())
+
+
+def test_files_with_any_name_are_named_by_uris_and_found_again(tmp_path):
+    path = tmp_path / "a chair #1, 100% t\u00fchl.gltf"
+    asset = squares()
+    write_gltf(path, asset)
+    root = json.loads(path.read_text())
+    uris = [one["uri"] for one in (*root["images"], *root["buffers"])]
+    assert len(uris) > 1 and all(one.startswith("a%20chair%20%231%2C%20100%25%20t%C3%BChl")
+                                 for one in uris)  # fmt: skip
+    assert {unquote(one) for one in uris} | {path.name} == {one.name for one in tmp_path.iterdir()}
+    for found, given in zip(read_gltf(path).parts, asset.parts, strict=True):
+        assert np.array_equal(found.mesh.vertices, given.mesh.vertices)
+        assert np.array_equal(found.material.albedo, given.material.albedo)

@@ -34,7 +34,7 @@ CARD = Card(
     presets=PRESETS,
     actions=(
         _action("texture", "Give a mesh material maps.", TextureConfig, estimate=True),
-        _action("estimate", "Find the material maps of pictures.", EstimateConfig),
+        _action("estimate", "Find the material maps of pictures.", EstimateConfig, estimate=True),
         _action("train", "Train an estimator or a refiner.", TrainConfig, estimate=True),
         _action("relight", "Draw an asset under lights, and a turn around it.", RelightConfig),
         _action("view", "Make a page that shows an asset in any browser.", ViewConfig),

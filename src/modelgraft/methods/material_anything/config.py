@@ -12,6 +12,7 @@ from modelgraft.training.config import OptimConfig
 
 _MODEL = "The material estimator: tiny, a folder, or owner/name on the hub."
 _REFINER = "The texture refiner: tiny, a folder, owner/name on the hub, or none."
+_RENDER_WEIGHT = 0.5
 _ENVIRONMENTS = (
     "Surroundings: neutral, rim, a sky of the embedded world such as sunset, or an .hdr file."
 )
@@ -131,7 +132,9 @@ class TrainConfig:
     )  # fmt: skip
     heads: Literal[1, 3] = opt(3, "A head for each map, or one for all (the ablation).")
     maps_weight: float = opt(1.0, "Weight of the loss of decoded maps.", min=0)
-    render_weight: float = opt(0.5, "Weight of the rendering loss; 0 leaves it out.", min=0)
+    render_weight: float = opt(
+        _RENDER_WEIGHT, "Weight of the rendering loss; 0 leaves it out.", min=0
+    )
     confidence: bool = opt(True, "Tell the network by a mask which light is spoilt.")
     frame: Literal["view", "uv"] = opt(
         "view",
@@ -157,8 +160,34 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.lora is not None and self.base == "tiny":
             raise ConfigError("lora", "lora: the embedded network is small; train all its weights.")
-        if self.what == "refiner" and self.heads == 1:
+        if self.lora is not None and self.heads == 1:
+            raise ConfigError("lora", "lora: it needs three heads; leave out --heads 1.")
+        if self.start is not None and self.heads == 1:
+            raise ConfigError(
+                "heads", "heads 1: a network to go on from has its own heads; leave this out."
+            )
+        if self.allow_constant and self.data is None:
+            raise ConfigError(
+                "allow_constant", "allow_constant: it chooses among assets; name them with --data."
+            )
+        if self.what == "refiner":
+            self._check_refiner()
+
+    def _check_refiner(self) -> None:
+        """Raise what a refiner would not use: it has three heads, and sees neither light nor
+        renders."""
+        if self.heads == 1:
             raise ConfigError("heads", "heads 1: the refiner has three.")
+        if self.render_weight not in (_RENDER_WEIGHT, 0):
+            raise ConfigError(
+                "render_weight",
+                "render_weight: a refiner learns from textures, of which nothing is rendered; "
+                "leave this out.",
+            )
+        if not self.confidence:
+            raise ConfigError(
+                "confidence", "confidence: a refiner is told of no light; leave this out."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

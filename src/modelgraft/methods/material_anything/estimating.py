@@ -44,7 +44,8 @@ def estimate_maps(config: EstimateConfig, run: Run) -> Result:
     """Maps of every picture as PNG, and a sheet of all."""
     if config.light == "generated" or (config.light not in LIGHTS and not config.picture):
         raise ConfigError("light", f"light {config.light}: here it is trusted, none or a folder.")
-    opened = open_estimator(config.model, run.settings)
+    number = len(config.picture) or len(_SHOWN_VIEWS)
+    opened = open_estimator(config.model, run.settings, size_px=config.size, at_once=number)
     size, steps = config.size or opened.sizes.view_px, config.steps or opened.sizes.steps
     frame = opened.estimator.frame
     given = _read(config, size) if config.picture else _embedded(size, frame)

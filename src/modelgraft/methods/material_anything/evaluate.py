@@ -7,6 +7,7 @@ say otherwise.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,14 +15,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from modelgraft.evaluation.images import SSIM_WINDOW_PX, ssim
 from modelgraft.methods.material_anything.method.maps import Maps
 from modelgraft.spatial import frames
+from modelgraft.spatial.cameras import Camera
 from modelgraft.spatial.edges import half_edge_pairs
 from modelgraft.spatial.meshes import Mesh, weld
 from modelgraft.spatial.sampling import texture
 
 _PLACES = 8
 """Points along an edge at which its two sides are compared."""
+_LEAST_SQUARE = 1e-16
+_WHOLE = 0.999
+"""Of a lookup in a picture: none of its pixels lies beside the object."""
+_SAME_PX = 0.5
+"""How far a point may lie from the one that another view shows, in pixels of that view."""
 
 
 def rmse(found: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
@@ -55,6 +63,65 @@ def scaled_psnr(found: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     over = (found * truth * mask).sum((2, 3), keepdim=True)
     gain = over / (found.square() * mask).sum((2, 3), keepdim=True).clamp_min(1e-8)
     return -20 * torch.log10(rmse(gain * found, truth, mask).clamp_min(1e-8))
+
+
+def masked_ssim(found: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """SSIM of pictures cut to what the mask covers, and to a window of it at least.
+
+    Beside the mask both should hold the same.
+    """
+    alike = []
+    for one, other, inside in zip(found, truth, mask[:, 0] > 0, strict=True):
+        rows, columns = (_span(inside.any(axis)) for axis in (1, 0))
+        cut = [each[:, rows, columns][None].double().numpy() for each in (one, other)]
+        alike.append(float(ssim(*cut)[0]))
+    return torch.tensor(alike)
+
+
+def _span(covered: Tensor) -> slice:
+    places = covered.nonzero()[:, 0].tolist() or [0]
+    start = max(0, min(places[0], len(covered) - SSIM_WINDOW_PX))
+    return slice(start, max(places[-1] + 1, start + SSIM_WINDOW_PX))
+
+
+def cross_view_psnr(
+    values: Tensor, position: Tensor, mask: Tensor, cameras: Sequence[Camera]
+) -> float:
+    """c-PSNR in dB: every pixel against what other views show of its point (MatLat, CVPR 2026).
+
+    `values` [b, C, H, W] are what the `cameras` see of one object, `position` [b, H, W, 3] where.
+    160 where all views agree, NaN where no two of them share a point.
+    """
+    shown = torch.cat([values, position.movedim(-1, 1), mask], 1)
+    width_height = np.array(mask.shape[:1:-1])
+    total, number = 0.0, 0
+    for own in range(len(cameras)):
+        inside = mask[own, 0] > 0
+        points, colours = position[own][inside], values[own][:, inside].T
+        for other, camera in enumerate(cameras):
+            if other == own:
+                continue
+            pixels, depth = camera.project(points.double().numpy())
+            uv = torch.from_numpy(pixels / width_height).float()
+            uv[:, 1] = 1 - uv[:, 1]
+            seen, place, share = texture(shown[other : other + 1], uv).split(
+                (values.shape[1], 3, 1), 1
+            )
+            reach = torch.from_numpy(depth * _SAME_PX / min(camera.focal_px)).float()
+            is_same = (share[:, 0] > _WHOLE) & ((place - points).norm(dim=1) <= reach)
+            squares = (seen - colours)[is_same].double().square()
+            total, number = total + float(squares.sum()), number + squares.numel()
+    if not number:
+        return math.nan
+    return -10 * math.log10(max(total / number, _LEAST_SQUARE))
+
+
+def leaks(found: Maps, truth: Maps, mask: Tensor) -> dict[str, Tensor]:
+    """`cross_talk` of the errors of bumps, and of roughness and metallic together."""
+    return {
+        "bump": cross_talk(found.bump - truth.bump, truth.albedo, mask),
+        "roughness and metallic": cross_talk(found.rm[:, 1:] - truth.rm[:, 1:], truth.albedo, mask),
+    }
 
 
 def cross_talk(error: Tensor, albedo: Tensor, mask: Tensor) -> Tensor:

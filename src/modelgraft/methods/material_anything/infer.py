@@ -6,10 +6,10 @@ views of different cameras can be mixed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -66,6 +66,7 @@ class Sight(NamedTuple):
     """Where they are to stay [1, 1, H, W]; 1 beside the mesh."""
 
 
+Model = TypeVar("Model")
 Pictures = Callable[[Sight], Tensor]
 """The picture of a view [1, 3, H, W] in sRGB: of a texture that is there, or painted anew."""
 
@@ -94,9 +95,34 @@ class Counts:
 
     estimator: int = 0
     """Views that went through the estimator."""
+    estimator_calls: int = 0
+    """Of its network, one for each step of a view or of views that are drawn together."""
     refiner: int = 0
+    """Textures that went through the refiner."""
+    refiner_calls: int = 0
+    """Of its network."""
     rasters: int = 0
+    """Pictures of a mesh or of its texture coordinates."""
     bakes: int = 0
+    """Passes from pictures to the texture, of all maps together."""
+
+    def counted(self, model: Model, name: Literal["estimator_calls", "refiner_calls"]) -> Model:
+        """The same model, of whose network each call is counted under `name`.
+
+        Of a `PerView` those of its function; a model of another make is given back as it is.
+        """
+        given_back: Any = model
+        for place in ("network", "model"):
+            call = getattr(model, place, None)
+            if call is None or not is_dataclass(model):
+                continue
+
+            def noted(*given: Any, call: Any = call) -> Any:
+                setattr(self, name, getattr(self, name) + 1)
+                return call(*given)
+
+            return replace(given_back, **{place: noted})
+        return model
 
 
 @dataclass(frozen=True)
@@ -149,9 +175,11 @@ def canvas(mesh: Mesh, plan: Plan) -> Canvas:
     assert mesh.tangents is not None
     tangents = torch.from_numpy(mesh.tangents)
     cameras = tuple(camera_of(view, plan.view_px) for view in VIEWS)
+    counts = Counts()
     surface = gbuffer(mesh, cameras, tangents=tangents)
+    counts.rasters += len(surface.mask)
     texels = find_texels(mesh, (plan.texture_px, plan.texture_px), tangents=tangents)
-    counts = Counts(rasters=len(cameras) + 1)
+    counts.rasters += 1
     return Canvas(mesh, texels, cameras, surface, plan, counts)
 
 
@@ -182,6 +210,7 @@ def paint(
 
     In `folder` finished views are kept, and a painting that was stopped goes on from them.
     """
+    estimator = canvas.counts.counted(estimator, "estimator_calls")
     if not canvas.plan.progressive:
         return _all_at_once(canvas, estimator, pictures, seed)
     size = canvas.texels.size
@@ -212,9 +241,14 @@ def _best(canvas: Canvas) -> Tensor:
     return found.view
 
 
+def together(view_px: int) -> int:
+    """How many views of `view_px` are drawn at once where none waits for another."""
+    return min(len(VIEWS), max(1, _PIXELS_AT_ONCE // view_px**2))
+
+
 def _all_at_once(canvas: Canvas, estimator: Estimator, pictures: Pictures, seed: int) -> Tensor:
     """Views that know nothing of each other, as many together as memory suggests."""
-    number = max(1, _PIXELS_AT_ONCE // canvas.plan.view_px**2)
+    number = together(canvas.plan.view_px)
     found = []
     for start in range(0, len(VIEWS), number):
         views = range(start, min(start + number, len(VIEWS)))
@@ -316,11 +350,19 @@ def _drawn(
         # On white, as the estimator learnt it.
         known = Maps.split(sight.known).along(axes).joined() * mask + 1 - mask
         latents = estimator.encode(Maps.split(known))
-        kept = _tensor(held(sight.is_known[0, 0].numpy() == 0))
-        size = (latents.shape[2], latents.shape[3])
-        hold = Hold(latents, functional.interpolate(kept, size=size), canvas.plan.hold)
+        hold = Hold(latents, _held_latents(sight.is_known, latents.shape[2:]), canvas.plan.hold)
     maps = _denoised(canvas, estimator, picture, views, generator, is_known=is_known, hold=hold)
     return maps.in_world(axes).joined()
+
+
+def _held_latents(is_known: Tensor, size: Sequence[int]) -> Tensor:
+    """Which latents [1, 1, h, w] are held: those whose pixels are all known, away from others.
+
+    The distance of the paper sees to that at its own size alone.
+    """
+    new = is_known == 0
+    away = functional.interpolate(_tensor(held(new[0, 0].numpy())), size=tuple(size))
+    return away * (1 - functional.adaptive_max_pool2d(new.float(), tuple(size)))
 
 
 def _denoised(
@@ -399,6 +441,7 @@ def assemble(canvas: Canvas, views: Tensor, refiner: Denoiser | None, *, seed: i
     values = _in_texture(found.values, found.seen, texels).joined()[0]
     maps = Maps.split(_filled(values, found.seen, texels, plan.fill)[None])
     if refiner is not None:
+        refiner = canvas.counts.counted(refiner, "refiner_calls")
         generator = torch.Generator().manual_seed(rng_seed("refine", seed))
         given = refiner.of_texture(_with_holes(maps, found.seen), positions(canvas))
         drawn = refiner.denoise(

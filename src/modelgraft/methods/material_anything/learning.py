@@ -17,27 +17,23 @@ from modelgraft.methods.material_anything.config import TrainConfig
 from modelgraft.methods.material_anything.data.folders import Built, Drawing, build
 from modelgraft.methods.material_anything.denoising import Denoiser, Frame
 from modelgraft.methods.material_anything.method.objective import Weights
+from modelgraft.methods.material_anything.opening import LOOKS, learnt_px
 from modelgraft.methods.material_anything.probing import Probe, texture_probe, view_probe
 from modelgraft.methods.material_anything.refining import train_refiner
 from modelgraft.methods.material_anything.shipped import (
     ESTIMATOR,
     REFINER,
-    VIEW_PX,
+    fresh_sizes,
     load_network,
     save_network,
     small_denoiser,
 )
 from modelgraft.methods.material_anything.tiny import TinyTripleHead
-from modelgraft.methods.material_anything.tiny_refiner import SIZES, tiny_refiner
+from modelgraft.methods.material_anything.tiny_refiner import tiny_refiner
 from modelgraft.methods.material_anything.train import Learning, train_estimator
 from modelgraft.methods.material_anything.world_frames import bank_of
-from modelgraft.methods.material_anything.world_textures import TEXTURE_PX, TextureBank
+from modelgraft.methods.material_anything.world_textures import TextureBank
 from modelgraft.training.ema import Ema
-
-_LARGE_VIEW_PX, _LARGE_TEXTURE_PX = 512, 1024
-_ONE_HEAD = 88
-"""Channels at which one head has as many weights as three of the usual width."""
-_LOOKS = 4
 
 
 @dataclass(frozen=True)
@@ -97,10 +93,8 @@ def _built(config: TrainConfig, run: Run) -> Built | None:
     """Records of a user's data; None for the embedded world."""
     if config.data is None:
         return None
-    is_small = config.base == "tiny"
-    view_px = config.size or (VIEW_PX if is_small else _LARGE_VIEW_PX)
-    texture_px = config.size or (TEXTURE_PX if is_small else _LARGE_TEXTURE_PX)
-    drawing = Drawing(view_px, texture_px, allow_constant=config.allow_constant)
+    sides = (learnt_px(config, "estimator"), learnt_px(config, "refiner"))
+    drawing = Drawing(*sides, allow_constant=config.allow_constant)
     return build(config.data, run.folder / "records", drawing, run)
 
 
@@ -109,12 +103,12 @@ def _source(config: TrainConfig, built: Built | None) -> Any:
     if config.what == "estimator":
         if built is not None:
             return built.views()
-        size = config.size or (VIEW_PX if config.base == "tiny" else _LARGE_VIEW_PX)
+        size = learnt_px(config, config.what)
         return bank_of("train", numbers, size=size, frame=config.frame)
     if built is not None:
         return built.textures()
-    size = config.size or (TEXTURE_PX if config.base == "tiny" else _LARGE_TEXTURE_PX)
-    return TextureBank.of("train", numbers, size=size, looks=_LOOKS)
+    size = learnt_px(config, config.what)
+    return TextureBank.of("train", numbers, size=size, looks=LOOKS)
 
 
 def _frame(config: TrainConfig, built: Built | None) -> Frame:
@@ -142,15 +136,10 @@ def _student(config: TrainConfig, frame: Frame, run: Run) -> Student:
 def _small(config: TrainConfig, frame: Frame, run: Run) -> Student:
     torch.manual_seed(run.seed)
     if config.start is not None:
-        model, own = load_network(config.start.expanduser())
-        if own != frame:
-            raise InputError(f"{config.start}: its bumps are in the {own} frame, not {frame}.")
-    elif config.what == "refiner":
-        model = TinyTripleHead(**SIZES).silenced()
-    elif config.heads == 1:
-        model = TinyTripleHead(heads=1, latent=144, outer=_ONE_HEAD).silenced()
+        model, own = load_network(config.start.expanduser(), config.what)
+        _require_frame(config, own, frame)
     else:
-        model = TinyTripleHead().silenced()
+        model = TinyTripleHead(**fresh_sizes(config.what, config.heads)).silenced()
     model.train().requires_grad_(True)
     name = ESTIMATOR if config.what == "estimator" else REFINER
     denoiser = small_denoiser(model, frame) if name == ESTIMATOR else tiny_refiner(model)
@@ -168,6 +157,7 @@ def _grafted(config: TrainConfig, frame: Frame, run: Run) -> Student:
     if config.start is not None:
         load = load_estimator if config.what == "estimator" else load_refiner
         denoiser = load(config.start, run.settings)
+        _require_frame(config, denoiser.frame, frame)
     else:
         denoiser = graft(
             config.base, run.settings, heads=config.heads, role=config.what, frame=frame
@@ -180,6 +170,15 @@ def _grafted(config: TrainConfig, frame: Frame, run: Run) -> Student:
     unet.requires_grad_(True)
     folder = run.artefacts / config.what
     return Student(denoiser, unet, lambda: _saved(denoiser, folder, save_folder))
+
+
+def _require_frame(config: TrainConfig, own: Frame, frame: Frame) -> None:
+    """Raise `InputError` when a network to go on from has learnt bumps in other axes."""
+    if own != frame:
+        raise InputError(
+            f"{config.start}: its bumps are in the {own} frame, and those of the data in the "
+            f"{frame} frame.\n  Say --frame {own}, or leave out --start."
+        )
 
 
 def _saved(denoiser: Denoiser, folder: Path, save: Callable[[Path, Any], None]) -> None:

@@ -44,11 +44,6 @@ class Batch(NamedTuple):
     textures: Textures
     coarse: Coarse
 
-    def to(self, device: torch.device) -> Batch:
-        """The same on a device."""
-        maps = Maps(*(one.to(device) for one in self.coarse.maps))
-        return Batch(self.textures.to(device), Coarse(maps, self.coarse.seen.to(device)))
-
     def weights(self) -> Tensor:
         """How much each texel counts [n, 1, H, W]; 0 beside the charts."""
         mask = self.textures.mask
@@ -81,7 +76,8 @@ def train_refiner(
     accelerator = accelerator_of(learning.optim, run.settings)
     rank, world = accelerator.process_index, accelerator.num_processes
     size, micro = learning.optim.batch, learning.optim.micro_batch
-    ema = Ema(model, learning.ema)
+    # The averages lie where the weights do.
+    ema = Ema(model.to(accelerator.device), learning.ema)
 
     def batches(step: int) -> list[Batch]:
         numbers = range(step * size, (step + 1) * size)[rank::world]
@@ -92,7 +88,7 @@ def train_refiner(
         return found
 
     def step(batch: Batch) -> Loss:
-        parts = _losses(denoiser, batch.to(accelerator.device))
+        parts = _losses(denoiser, batch)
         own = sum(getattr(learning.weights, name) * one for name, one in parts.items())
         values = {name: float(one.detach().mean()) for name, one in parts.items()}
         return Loss(own.sum(), len(batch.textures), values)
@@ -109,14 +105,14 @@ def train_refiner(
 def _losses(denoiser: Denoiser, batch: Batch) -> dict[str, Tensor]:
     """Of each sample [n], at a step and with noise from torch's generator: of v, and of maps.
 
-    Errors of the decoded maps are weighed by what is left of the clean latents.
+    Batches stay on the CPU; networks and codecs move what they are given. Errors of the decoded
+    maps are weighed by what is left of the clean latents.
     """
     schedule, textures = denoiser.schedule, batch.textures
     given = denoiser.of_texture(batch.coarse.maps, textures.position)
     clean = denoiser.encode(textures.maps)
-    # Drawn on the CPU, so that they do not depend on the device.
-    time = torch.randint(len(schedule.kept), (len(textures),)).to(clean.device)
-    noise = torch.randn(clean.shape).to(clean)
+    time = torch.randint(len(schedule.kept), (len(textures),))
+    noise = torch.randn_like(clean)
     z = noisy(schedule, clean, noise, time)
     found = denoiser.predict(z, time, given)
     weights = batch.weights()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,17 +12,28 @@ from safetensors.torch import load_file, save_file
 from modelgraft.core import store
 from modelgraft.core.errors import InputError
 from modelgraft.core.files import make_folder, read_json, write_json
+from modelgraft.methods.material_anything.adapter.latents import Role
 from modelgraft.methods.material_anything.denoising import Denoiser, Frame
 from modelgraft.methods.material_anything.guessing import SmallEstimator
 from modelgraft.methods.material_anything.method.sampling import ending_in_noise, scaled_linear
 from modelgraft.methods.material_anything.tiny import Patches, TinyTripleHead, of_steps
-from modelgraft.methods.material_anything.tiny_refiner import TinyRefiner, tiny_refiner
+from modelgraft.methods.material_anything.tiny_refiner import SIZES, TinyRefiner, tiny_refiner
 
 ESTIMATOR: Final = "materials"
 REFINER: Final = "materials-refiner"
 VIEW_PX: Final = 64
 """Side of the views that the shipped estimator has learnt."""
+_ONE_HEAD: Final = 88
+"""Channels at which one head has as many weights as three of the usual width."""
+_SIZES: Final = frozenset(inspect.signature(TinyTripleHead).parameters)
 _CONFIG, _WEIGHTS, _CLASS = "config.json", "model.safetensors", "TinyTripleHead"
+
+
+def fresh_sizes(role: Role, heads: int = 3) -> dict[str, int]:
+    """The sizes of a network that is trained from the beginning."""
+    if role == "refiner":
+        return dict(SIZES)
+    return {} if heads == 3 else {"heads": 1, "latent": 144, "outer": _ONE_HEAD}
 
 
 def small_denoiser(model: TinyTripleHead, frame: Frame = "view") -> SmallEstimator:
@@ -44,15 +56,37 @@ def is_small(folder: Path) -> bool:
     return config.is_file() and read_json(config).get("_class_name") == _CLASS
 
 
-def load_network(folder: Path) -> tuple[TinyTripleHead, Frame]:
-    """A network in float32, ready to be called, and the frame of its bumps.
+def network_sizes(folder: Path, role: Role | None = None) -> tuple[dict[str, Any], Frame]:
+    """The sizes of a folder's network, and the frame of its bumps; weights are not looked at.
 
-    `InputError` for a folder that is none or damaged.
+    `InputError` for a folder that is none, or of another role than the one asked for.
     """
     config: dict[str, Any] = dict(read_json(folder / _CONFIG, "the sizes of a network"))
     if config.pop("_class_name", None) != _CLASS:
         raise InputError(f"{folder / _CONFIG}: not the config of a {_CLASS}.")
     frame = config.pop("frame", "view")
+    if wrong := [key for key, one in config.items() if key not in _SIZES or type(one) is not int]:
+        raise InputError(
+            f"{folder / _CONFIG}, key {wrong[0]}: no size of a network, or not a whole number.\n"
+            "  Restore the file, or train the network again."
+        )
+    # Of the two only a refiner is told something of each map.
+    found: Role = "refiner" if config.get("own") else "estimator"
+    if role not in (None, found):
+        raise InputError(
+            f"{folder}: its network has the role {found}, and one of the role {role} is needed "
+            "here.\n  An estimator goes to --model, a refiner to --refiner, and train takes the "
+            "role as --what."
+        )
+    return config, frame
+
+
+def load_network(folder: Path, role: Role | None = None) -> tuple[TinyTripleHead, Frame]:
+    """A network in float32, ready to be called, and the frame of its bumps.
+
+    `InputError` for a folder that is none or damaged, or of another role than the one asked for.
+    """
+    config, frame = network_sizes(folder, role)
     try:
         model = TinyTripleHead(**config)
         weights = {name: one.float() for name, one in load_file(folder / _WEIGHTS).items()}

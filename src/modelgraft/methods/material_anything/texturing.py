@@ -42,25 +42,30 @@ from modelgraft.methods.material_anything.infer import (
 )
 from modelgraft.methods.material_anything.joint import paint_jointly
 from modelgraft.methods.material_anything.method.confidence import Light
+from modelgraft.methods.material_anything.method.views import VIEWS
 from modelgraft.methods.material_anything.opening import (
     LARGE,
     REFINE_STEPS,
     Opened,
     open_estimator,
+    open_painter,
     open_refiner,
+    sizes_of,
+    views_at_once,
 )
 from modelgraft.methods.material_anything.showing import maps_sheet, named_lights, strip
 from modelgraft.methods.material_anything.tiny_refiner import TinyRefiner
-from modelgraft.methods.material_anything.world_painting import kind_of, world_pictures
+from modelgraft.methods.material_anything.world_painting import kind_of
+from modelgraft.spatial.drawing import look
 from modelgraft.spatial.files.reading import read_asset
 from modelgraft.spatial.meshes import Asset, Mesh, Part
 from modelgraft.worlds.solids import teapot
 
-CONTROLNET: Final = "lllyasviel/control_v11f1p_sd15_depth"
-"""What tells the published painter of depth."""
 _TEAPOT_OF: Final = "copper"
 _STRIP_PX: Final = 192
 _MAPS_PX: Final = 192
+_SAME_PX: Final = 2.0
+"""How far a point of the asset may lie from that of the mesh in a pixel, in pixels of a view."""
 
 
 def texture_asset(config: TextureConfig, run: Run) -> Result:
@@ -68,15 +73,20 @@ def texture_asset(config: TextureConfig, run: Run) -> Result:
     lights = named_lights(config.relight) if config.relight else []
     asset, name = _asset(config)
     prompt = _prompt(config, asset)
-    opened = open_estimator(config.model, run.settings)
-    refiner = open_refiner(config.refiner, run.settings)
+    sizes = sizes_of(config.model)
+    view_px = config.view_size or sizes.view_px
+    opened = open_estimator(
+        config.model, run.settings, size_px=view_px, at_once=views_at_once(config.paint, view_px)
+    )
+    texture_px = config.texture_size or sizes.texture_px
+    refiner = open_refiner(config.refiner, run.settings, size_px=texture_px)
     plan = _plan(config, opened, refiner, prompt)
     prepared = prepare(
         asset, texture_px=plan.texture_px, faces=config.faces, unwrap=config.unwrap,
         normal=config.normal, file=config.mesh or name,
     )  # fmt: skip
-    board = canvas(prepared.mesh, plan)
-    draw = _painter(config, prepared, prompt, run.settings)
+    board = with_relief(canvas(prepared.mesh, plan), prepared)
+    draw = _painter(config, board, prepared, prompt, run.settings)
     painted, remarks = _painted(config, board, opened, refiner, draw, run)
     files = _write(config, prepared, painted, name, run)
     done = finished(prepared, painted)
@@ -86,6 +96,8 @@ def texture_asset(config: TextureConfig, run: Run) -> Result:
         path = run.add("grid", "relit.png", f"Under {', '.join(one for one, _ in lights)}")
         write_picture(path, from_bytes(strip(done, lights, size=_STRIP_PX)))
     run.log("written", files=[one.name for one in files])
+    if config.normal == "dx" and not _has_relief(prepared):
+        remarks.append(f"{name}: it has no normal map, of which --normal dx would turn the green.")
     return Result(tuple(_numbers(board, painted)), remarks=(*prepared.remarks, *remarks))
 
 
@@ -141,19 +153,35 @@ def _plan(
     )
 
 
+def with_relief(board: Canvas, prepared: Prepared) -> Canvas:
+    """The canvas with the relief of the asset's own normal maps as part of the geometry.
+
+    So the estimator sees it in the normals, and the bumps that it finds come on top.
+    """
+    if not _has_relief(prepared):
+        return board
+    surface, seen = board.surface, look(prepared.source, board.cameras)
+    board.counts.rasters += len(seen.mask)
+    # Not where only one of them shows the place, as at rims of a reduced mesh.
+    away = torch.linalg.vector_norm(seen.position - surface.position, dim=-1)
+    is_same = seen.mask & surface.mask & (away < _SAME_PX / board.plan.view_px)
+    normal = torch.where(is_same[..., None], seen.shading_normal, surface.normal)
+    return replace(board, surface=surface._replace(normal=normal))
+
+
+def _has_relief(prepared: Prepared) -> bool:
+    return any(part.material.normal is not None for part in prepared.source.parts)
+
+
 def _painter(
-    config: TextureConfig, prepared: Prepared, prompt: str | None, settings: Settings
+    config: TextureConfig, board: Canvas, prepared: Prepared, prompt: str | None, settings: Settings
 ) -> Callable[[int], Pictures]:
     """From a seed to the pictures of the views."""
     if prompt is None:
         pictures = given_pictures(prepared)
+        board.counts.rasters += len(VIEWS)
         return lambda seed: pictures
-    if config.painter == "tiny":
-        return lambda seed: world_pictures(prompt, seed=seed)
-    from modelgraft.methods.material_anything.adapter.painting import load_painter
-
-    loaded = load_painter(config.painter, CONTROLNET, settings, prompt=prompt)
-    return lambda seed: replace(loaded, seed=seed)
+    return open_painter(config.painter, settings, prompt=prompt, size_px=board.plan.view_px)
 
 
 # -- painting --------------------------------------------------------------------------------------
@@ -202,7 +230,8 @@ def _once(
                 f"model {opened.name}: it draws in one go, and joint painting averages between "
                 "steps.\n  Take --paint progressive."
             )
-        views = paint_jointly(board, opened.estimator, told, seed=seed)
+        estimator = board.counts.counted(opened.estimator, "estimator_calls")
+        views = paint_jointly(board, estimator, told, seed=seed)
     else:
         folder = run.folder / "views" / str(attempt)
         views = paint(board, opened.estimator, told, seed=seed, folder=folder)
@@ -238,7 +267,9 @@ def _numbers(board: Canvas, painted: Painted) -> list[Number]:
     counts = painted.counts
     numbers = [
         Number("views drawn by the estimator", counts.estimator, better="lower"),
+        Number("calls of the estimator", counts.estimator_calls, better="lower"),
         Number("textures drawn by the refiner", counts.refiner, better="lower"),
+        Number("calls of the refiner", counts.refiner_calls, better="lower"),
         Number("pictures rasterised", counts.rasters, better="lower"),
         Number("passes of baking", counts.bakes, better="lower"),
         coverage(painted.baked.seen, board.texels.mask),

@@ -150,11 +150,17 @@ class TinyTripleHead(nn.Module):
         return list(found)
 
 
-def of_steps(model: TinyTripleHead, number: int) -> Callable[..., Tensor]:
-    """The network as denoisers call it: at training steps [B] of `number`, in place of times."""
+def of_steps(model: nn.Module, number: int) -> Callable[..., Tensor]:
+    """The network as denoisers call it: at training steps [B] of `number`, in place of times.
+
+    Only here do tensors go to the network's device, and what it finds comes back to that of its
+    sample: everything else is drawn and computed where its caller is, alike for every device.
+    """
 
     def network(sample: Tensor, step: Tensor, position: Tensor | None) -> Tensor:
-        return model(sample, (step + 1) / number, position)
+        place = next(model.parameters()).device
+        where = None if position is None else position.to(place)
+        return model(sample.to(place), ((step + 1) / number).to(place), where).to(sample)
 
     return network
 

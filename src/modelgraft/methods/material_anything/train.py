@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from modelgraft.core.runs import Run
 from modelgraft.core.seeds import rng_seed
+from modelgraft.methods.material_anything.data.records import RenderedViews
 from modelgraft.methods.material_anything.data.spoiling import spoil
 from modelgraft.methods.material_anything.denoising import Denoiser
 from modelgraft.methods.material_anything.lighting import training_lights
@@ -68,14 +69,7 @@ class Batch(NamedTuple):
 
 def shown(views: Views, seeds: Sequence[int], *, is_told: bool = True) -> Batch:
     """Pictures of views, some with their light spoilt, each drawn from its own seed."""
-    eyes = views.eye.numpy()
-    first, second = (
-        views.pictures([
-            training_lights(eye, seed=rng_seed(name, seed))
-            for eye, seed in zip(eyes, seeds, strict=True)
-        ])
-        for name in ("light", "other light")
-    )  # fmt: skip
+    first, second = (_lit(views, name, seeds) for name in ("light", "other light"))
     parts = [
         spoil(*(one[place].movedim(0, -1).numpy() for one in (first, second, views.maps.albedo)),
               views.mask[place, 0].numpy(), seed=seed)
@@ -86,6 +80,23 @@ def shown(views: Views, seeds: Sequence[int], *, is_told: bool = True) -> Batch:
     return Batch(views, picture, believed if is_told else torch.ones_like(believed), seeds[0])
 
 
+def _lit(views: Views, name: str, seeds: Sequence[int]) -> Tensor:
+    """Views under lights drawn by name and seed [n, 3, H, W], or their own renders if they have
+    any."""
+    drawn = [rng_seed(name, seed) for seed in seeds]
+    own: list[Tensor | None] = [None] * len(drawn)
+    if isinstance(views, RenderedViews):
+        own = [views.shown(place, one) for place, one in enumerate(drawn)]
+    rendered = [one for one in own if one is not None]
+    if len(rendered) == len(own):
+        return torch.stack(rendered)
+    lit = views.pictures([
+        training_lights(eye, seed=one) for eye, one in zip(views.eye.numpy(), drawn, strict=True)
+    ])  # fmt: skip
+    pairs = zip(lit, own, strict=True)
+    return torch.stack([here if there is None else there for here, there in pairs])
+
+
 def train_estimator(
     denoiser: Denoiser, model: nn.Module, source: Source, learning: Learning, run: Run,
     between: Callable[[int, Ema], None] | None = None,
@@ -93,8 +104,9 @@ def train_estimator(
     """Train `model`, the network of the denoiser; what comes back are its averaged weights."""
     accelerator = accelerator_of(learning.optim, run.settings)
     rank, world = accelerator.process_index, accelerator.num_processes
-    size, schedule = learning.optim.batch, denoiser.schedule
-    ema = Ema(model, learning.ema)
+    size = learning.optim.batch
+    # The averages lie where the weights do.
+    ema = Ema(model.to(accelerator.device), learning.ema)
 
     def batches(step: int) -> list[Batch]:
         numbers = range(step * size, (step + 1) * size)[rank::world]
@@ -109,30 +121,10 @@ def train_estimator(
         return found
 
     def step(batch: Batch) -> Loss:
-        number = len(batch.views)
-        given = denoiser.of_view(batch.picture, batch.views.normal, batch.confidence)
-        clean = denoiser.encode(batch.views.maps)
-        time = torch.randint(len(schedule.kept), (number,))
-        noise = torch.randn_like(clean)
-        z = noisy(schedule, clean, noise, time)
-        found = denoiser.predict(z, time, given)
-        velocity = velocity_losses(schedule, clean, noise, time, found)
-        parts = {"velocity": velocity * denoiser.importance(time)}
-        weights = learning.weights
-        if weights.maps or weights.render:
-            lights = [
-                training_lights(eye, seed=rng_seed("render", batch.seed, place))
-                for place, eye in enumerate(batch.views.eye.numpy())
-            ]
-            compared = Truth(
-                batch.views.maps, batch.views.mask, lambda maps: batch.views.radiance(maps, lights)
-            )
-            parts["maps"], parts["render"] = decoded_losses(
-                schedule, z, time, found, compared, denoiser.decode
-            )  # fmt: skip
-        own = sum(getattr(weights, name) * one for name, one in parts.items())
+        parts = _losses(denoiser, batch, learning.weights)
+        own = sum(getattr(learning.weights, name) * one for name, one in parts.items())
         values = {name: float(one.detach().mean()) for name, one in parts.items()}
-        return Loss(own.sum(), number, values)
+        return Loss(own.sum(), len(batch.views), values)
 
     def after(index: int) -> None:
         if between is not None and accelerator.is_main_process:
@@ -141,3 +133,29 @@ def train_estimator(
     fit(step, batches, model, run, learning.optim, steps=learning.steps,
         accelerator=accelerator, ema=ema, between=after)  # fmt: skip
     return ema
+
+
+def _losses(denoiser: Denoiser, batch: Batch, weights: Weights) -> dict[str, Tensor]:
+    """Of each sample [n], at a step and with noise from torch's generator of the CPU.
+
+    Batches stay on the CPU; networks and codecs move what they are given.
+    """
+    schedule, views = denoiser.schedule, batch.views
+    given = denoiser.of_view(batch.picture, views.normal, batch.confidence)
+    clean = denoiser.encode(views.maps)
+    time = torch.randint(len(schedule.kept), (len(views),))
+    noise = torch.randn_like(clean)
+    z = noisy(schedule, clean, noise, time)
+    found = denoiser.predict(z, time, given)
+    velocity = velocity_losses(schedule, clean, noise, time, found)
+    parts = {"velocity": velocity * denoiser.importance(time)}
+    if weights.maps or weights.render:
+        lights = [
+            training_lights(eye, seed=rng_seed("render", batch.seed, place))
+            for place, eye in enumerate(views.eye.numpy())
+        ]
+        truth = Truth(views.maps, views.mask, lambda maps: views.radiance(maps, lights))
+        parts["maps"], parts["render"] = decoded_losses(
+            schedule, z, time, found, truth, denoiser.decode
+        )
+    return parts

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -14,7 +15,7 @@ from modelgraft.core.seeds import rng_seed
 from modelgraft.methods.material_anything.method.maps import Maps
 from modelgraft.methods.material_anything.method.views import VIEWS, camera_of
 from modelgraft.spatial import frames
-from modelgraft.spatial.gbuffer import camera_normals, gbuffer
+from modelgraft.spatial.gbuffer import GBuffer, camera_normals, gbuffer
 from modelgraft.spatial.meshes import Mesh
 from modelgraft.spatial.shading.brdf import TRAINING_FLOOR
 from modelgraft.spatial.shading.colour import to_srgb
@@ -102,11 +103,9 @@ def views_of(
     found = matter.at(surface.position[seen].numpy())
     rough = np.stack([np.ones_like(found.roughness), found.roughness, found.metallic], 1)
     right = torch.stack([torch.from_numpy(one.c2w[:3, 0]).float() for one in cameras])
-    # A back face that shows is drawn as if it were a front.
-    sign = torch.where(surface.is_front, 1.0, -1.0)[..., None]
-    normal = surface.normal * sign
+    normal = surface.normal
     axes = frames.view_axes(normal, right[:, None, None].expand_as(normal))
-    world = bumped(normal[seen].numpy(), found.gradient)
+    world = bumped(normal[seen].numpy(), raised_from(surface, found.gradient))
     bump = frames.encode(frames.from_world(torch.from_numpy(world).float(), axes[seen]))
 
     def picture(values: Tensor) -> Tensor:
@@ -116,9 +115,7 @@ def views_of(
 
     return Views(
         mask=seen[:, None].float(),
-        normal=picture(
-            frames.encode(camera_normals(surface._replace(normal=normal), cameras))[seen]
-        ),
+        normal=picture(frames.encode(camera_normals(surface, cameras))[seen]),
         maps=Maps(
             picture(torch.from_numpy(found.albedo)), picture(torch.from_numpy(rough)), picture(bump)
         ),
@@ -126,6 +123,13 @@ def views_of(
         axes=axes,
         eye=torch.stack([torch.from_numpy(one.position).float() for one in cameras]),
     )
+
+
+def raised_from(surface: GBuffer, gradient: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The gradient [n, 3] of a relief as seen pixels show it: what is raised from a front is sunk
+    into its back, whose normals are turned over."""
+    side = np.where(surface.is_front[surface.mask].numpy(), 1, -1).astype(gradient.dtype)
+    return gradient * side[:, None]
 
 
 @dataclass

@@ -9,7 +9,13 @@ import torch
 
 from modelgraft.methods.material_anything.denoising import Frame
 from modelgraft.methods.material_anything.method.views import VIEWS, camera_of
-from modelgraft.methods.material_anything.world import Bank, Views
+from modelgraft.methods.material_anything.world import (
+    Bank,
+    Views,
+    object_mesh,
+    object_substance,
+    views_of,
+)
 from modelgraft.methods.material_anything.world_textures import TEXTURE_PX, textured_mesh
 from modelgraft.spatial import frames
 from modelgraft.spatial.gbuffer import gbuffer
@@ -28,14 +34,26 @@ def bank_of(split: Split, numbers: Sequence[int], *, size: int, frame: Frame) ->
     ])  # fmt: skip
 
 
-def in_uv(views: Views, mesh: Mesh) -> Views:
-    """All ten views with bumps along the texture coordinates of their mesh, as the paper has them.
+def object_views(
+    split: Split, number: int, *, size: int, frame: Frame, chosen: Sequence[int]
+) -> Views:
+    """`chosen` of the ten views of an object of a split."""
+    views = views_of(
+        object_mesh(split, number), object_substance(split, number), size=size, chosen=chosen
+    )
+    if frame == "view":
+        return views
+    return in_uv(views, textured_mesh(split, number, size=TEXTURE_PX), chosen)
+
+
+def in_uv(views: Views, mesh: Mesh, chosen: Sequence[int] = range(len(VIEWS))) -> Views:
+    """`chosen` views with bumps along the texture coordinates of their mesh, as the paper has them.
 
     `mesh` is that of the views with UVs and tangents; pictures of the views stay as they are.
     """
     assert mesh.tangents is not None
     size = views.mask.shape[-1]
-    cameras = [camera_of(view, size) for view in VIEWS]
+    cameras = [camera_of(VIEWS[view], size) for view in chosen]
     surface = gbuffer(mesh, cameras, tangents=torch.from_numpy(mesh.tangents))
     assert surface.tangent is not None
     own = views.axes.float()

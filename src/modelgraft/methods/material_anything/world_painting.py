@@ -13,6 +13,7 @@ from modelgraft.core.seeds import rng_seed
 from modelgraft.methods.material_anything.infer import Pictures, Sight
 from modelgraft.methods.material_anything.lighting import training_lights
 from modelgraft.methods.material_anything.method.views import VIEWS, camera_of
+from modelgraft.methods.material_anything.world import raised_from
 from modelgraft.spatial.shading.brdf import TRAINING_FLOOR, Surface
 from modelgraft.spatial.shading.colour import to_linear, to_srgb
 from modelgraft.spatial.shading.render import shade
@@ -79,9 +80,8 @@ def _painted(sight: Sight, matter: Substance, seed: int) -> Tensor:
     surface, mask = sight.surface, sight.surface.mask
     position = surface.position[mask]
     found = matter.at(position.numpy())
-    # A back face that shows is painted as if it were a front.
-    normal = surface.normal[mask] * torch.where(surface.is_front[mask], 1.0, -1.0)[:, None]
-    raised = torch.from_numpy(bumped(normal.numpy(), found.gradient)).float()
+    gradient = raised_from(surface, found.gradient)
+    raised = torch.from_numpy(bumped(surface.normal[mask].numpy(), gradient)).float()
     albedo, roughness, metallic = (torch.from_numpy(one) for one in found[:3])
     eye = camera_of(VIEWS[sight.number], mask.shape[1]).position
     radiance = shade(

@@ -79,6 +79,13 @@ def _first_centre(steps: Longs) -> Longs:
     return -((_STEPS // 2 - steps) // _STEPS)
 
 
+def uv_areas(uvs: NDArray[np.floating], faces: NDArray[np.integer]) -> NDArray[np.float64]:
+    """The area of each face [F] in its UVs [V, 2]; below 0 where it is mirrored."""
+    a, b, c = uvs.astype(np.float64)[faces].swapaxes(0, 1)
+    first, second = b - a, c - a
+    return (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]) / 2
+
+
 def coverage(mesh: Mesh, resolution: int) -> NDArray[np.int64]:
     """How many faces cover each texel [R, R] of the unit square, row 0 at the bottom."""
     assert mesh.uvs is not None
@@ -144,9 +151,7 @@ def _outside(mesh: Mesh) -> str:
 def _flat(mesh: Mesh) -> str:
     """Faces that no texel can hold, when they are more than a few."""
     assert mesh.uvs is not None
-    a, b, c = mesh.uvs[mesh.faces].astype(np.float64).swapaxes(0, 1)
-    area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
-    num = int((area == 0).sum())
+    num = int((uv_areas(mesh.uvs, mesh.faces) == 0).sum())
     if num <= 0.01 * len(mesh.faces):
         return ""
     return f"{num:,} of {len(mesh.faces):,} faces have no area in their UVs."

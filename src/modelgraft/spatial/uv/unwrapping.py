@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -101,8 +102,10 @@ def _by_xatlas(
         return None, f"xatlas came to no end within {seconds:g} s"
     except OSError as error:
         return None, f"the process of xatlas did not start: {error}"
-    if done.returncode == -14:  # the alarm of its own limit
+    if done.returncode == -signal.SIGALRM:  # its own limit
         return None, f"xatlas came to no end within {seconds:g} s"
+    if done.returncode < 0:
+        return None, f"xatlas crashed ({_signal_name(-done.returncode)})"
     if done.returncode != 0:
         return None, f"the process of xatlas ended without charts (exit code {done.returncode})"
     head, _, rest = done.stdout.partition(b"\n")
@@ -113,6 +116,11 @@ def _by_xatlas(
     uvs = np.frombuffer(rest[:end], np.float32).reshape(-1, 2)
     charted = np.frombuffer(rest[end:], np.uint32).reshape(-1, 3)
     return Charts(uvs, charted, told["padding"]), ""
+
+
+def _signal_name(number: int) -> str:
+    names = {one.value: f"signal {one.value}, {one.name}" for one in signal.Signals}
+    return names.get(number, f"signal {number}")
 
 
 def _with_uvs(mesh: Mesh, charts: Charts) -> Mesh:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelgraft.core.lazy import need
+from modelgraft.spatial.uv.coverage import uv_areas
 
 _SKETCH: Final = 64  # texels; the first packing only serves to have charts
 _LEAST, _MOST = 0.4, 0.9  # of the side of the square: that of all charts' area together
@@ -96,9 +97,7 @@ def _packed(
     resolution: int,
     padding: int,
 ) -> Charts | None:
-    a, b, c = flat.astype(np.float64)[corners].swapaxes(0, 1)
-    first, second = b - a, c - a
-    area = np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]).sum() / 2
+    area = np.abs(uv_areas(flat, corners)).sum()
     if not area > 0:
         return None
     options = xatlas.PackOptions()

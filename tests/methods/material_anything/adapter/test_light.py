@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from safetensors import safe_open
@@ -11,6 +13,7 @@ from modelgraft.core.errors import ConfigError, InputError, UnsupportedModel
 from modelgraft.methods.material_anything.adapter.grafting import graft
 from modelgraft.methods.material_anything.adapter.light import Light, is_light, load_light
 from modelgraft.methods.material_anything.adapter.saving import save_folder
+from modelgraft.methods.material_anything.opening import open_estimator, open_refiner
 
 
 def _state(denoiser):
@@ -96,8 +99,8 @@ def test_files_that_do_not_fit_are_refused(trained, settings, tmp_path):
 
     refused(tensors, None, "no light adapter")
     assert (is_light(path), is_light(bad)) == (True, False)
-    refused(tensors, {"material_anything": header["material_anything"].replace("16", "32")},
-            "made for a network with")  # fmt: skip
+    told = {**json.loads(header["material_anything"]), "cross_attention_dim": 32}
+    refused(tensors, {"material_anything": json.dumps(told)}, "made for a network with")
     without = {name: one for name, one in tensors.items() if "conv_out.1" not in name}
     refused(without, header, r"2 tensors are missing.*conv_out\.1\.")
     bad.write_bytes(path.read_bytes()[:-9])
@@ -105,6 +108,23 @@ def test_files_that_do_not_fit_are_refused(trained, settings, tmp_path):
         load_light(bad, settings)
     with pytest.raises(InputError, match="no such file"):
         load_light(tmp_path / "none.safetensors", settings)
+
+
+def test_a_file_is_used_in_the_role_it_says(trained, sd_folder, settings, tmp_path):
+    denoiser = graft(sd_folder, settings, role="refiner", frame="uv")
+    light, path = Light.attach(denoiser, rank=2, seed=0), tmp_path / "refiner.safetensors"
+    light.save(path)
+    found = open_refiner(str(path), settings)
+    assert found.role == "refiner"
+    state = denoiser.unet.state_dict()
+    assert all(torch.equal(one, state[name]) for name, one in found.unet.state_dict().items())
+    for name, opened, own, other in (
+        (path, open_estimator, "refiner", "estimator"),
+        (trained[1], open_refiner, "estimator", "refiner"),
+    ):
+        with pytest.raises(InputError, match=f"its role is {own}, .* the role {other}") as caught:
+            opened(str(name), settings)
+        assert str(name) in str(caught.value)
 
 
 def test_it_needs_a_rank_and_three_heads(sd_folder, settings):

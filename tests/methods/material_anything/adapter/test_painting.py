@@ -73,6 +73,16 @@ def test_known_pixels_stay_whatever_a_callable_paints(sight):
     assert torch.equal(found, torch.where(asked.mask > 0, asked.image, blue))
 
 
+def test_a_view_without_anything_new_is_not_painted(sight):
+    def never(*_, **__):
+        raise AssertionError
+
+    whole = sight._replace(is_known=torch.ones_like(sight.is_known))
+    asked = ask(whole, "a kettle")
+    for painter in (CallablePainter(never, "a kettle"), ControlNetPainter(never, "a kettle")):
+        assert torch.equal(painter(whole), asked.image)
+
+
 @pytest.mark.parametrize(
     ("painted", "said"),
     [(torch.zeros(3, 16, 16), r"shape \[1, 3, 16, 16\]"), (torch.full((3, 32, 32), 9.0), "0 to 1")],

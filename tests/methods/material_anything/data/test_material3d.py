@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,13 @@ import torch
 
 from modelgraft.core.errors import InputError
 from modelgraft.core.runs import open_run
+from modelgraft.core.seeds import rng_seed
 from modelgraft.methods.material_anything.data.folders import Drawing, build
-from modelgraft.methods.material_anything.data.material3d import read_object
+from modelgraft.methods.material_anything.data.material3d import RENDERS, read_object
+from modelgraft.methods.material_anything.estimators import flat_bumps
+from modelgraft.methods.material_anything.lighting import training_lights
 from modelgraft.methods.material_anything.method.views import VIEWS
+from modelgraft.methods.material_anything.train import shown
 from modelgraft.methods.material_anything.world import object_mesh, object_substance, views_of
 from modelgraft.spatial.cameras import orbit, perspective
 from modelgraft.spatial.files.textures import png_bytes
@@ -93,6 +98,39 @@ def test_records_tell_the_frame_of_their_bumps(tmp_path, views, cameras):
     assert built.views().total == len(VIEWS)
     with pytest.raises(InputError, match="texture coordinates"):
         built.textures()
+
+
+def test_renders_are_what_is_learnt_from_and_bumps_of_no_known_frame_are_not_lit(
+    tmp_path, views, cameras
+):
+    folder = _write(tmp_path / "data" / "uid", views, cameras)
+    with open_run(tmp_path / "one", seed=0) as run:
+        bare = build(tmp_path / "data", tmp_path / "records", Drawing(SIZE, SIZE), run).views()
+    lit = shown(bare.take([3]), [5])
+    even = replace(views.taken([3]), maps=views.taken([3]).maps._replace(
+        bump=flat_bumps(views.maps.bump[:1])))  # fmt: skip
+    lights = [training_lights(even.eye[0].numpy(), seed=rng_seed("light", 5))]
+    true = even.pictures([lights[0]])
+    alike = lit.picture[lit.confidence.expand_as(lit.picture) > 0]
+    assert (alike - true[lit.confidence.expand_as(true) > 0]).abs().mean() < 0.01
+
+    (folder / RENDERS).mkdir()
+    for view in range(len(VIEWS)):
+        for light in range(7):
+            values = np.full((SIZE, SIZE, 3), 10 * view + light, np.uint8)
+            (folder / RENDERS / f"{view:03d}_{light:04d}.png").write_bytes(png_bytes(values))
+    with open_run(tmp_path / "two", seed=0) as run:
+        built = build(tmp_path / "data", tmp_path / "records", Drawing(SIZE, SIZE), run).views()
+    found = built.take([3, 8])
+    for place, view in enumerate((3, 8)):
+        inside = found.mask[place, 0] > 0
+        values = torch.stack([found.shown(place, light) for light in range(7)])
+        assert (values[:, :, ~inside] == 1).all()
+        numbers = (values[:, :, inside] * 255).round()
+        assert (numbers == 10 * view + torch.arange(7).view(7, 1, 1)).all()
+    (folder / RENDERS / "004_0006.png").unlink()
+    with pytest.raises(InputError, match="its views have 6, 7 pictures under light"):
+        read_object(folder, size=16)
 
 
 def test_damage_names_the_file_and_what_is_needed(tmp_path, views, cameras):

@@ -13,6 +13,7 @@ from ball_and_box import ball, box
 from modelgraft.core.errors import InputError
 from modelgraft.methods.material_anything.comparing import compare, coverage
 from modelgraft.spatial.meshes import Asset, Material, Mesh, Part
+from modelgraft.spatial.texels import find_texels
 
 PLAIN = Material(albedo_factor=(0.3, 0.2, 0.1, 1), roughness_factor=0.4, metallic_factor=0.0)
 
@@ -39,9 +40,10 @@ def test_nothing_differs_from_itself_and_seams_have_their_own_as_the_baseline() 
             assert number.value == pytest.approx(0, abs=1e-4) and number.better == "lower", name
     assert by_name["relight SSIM"].value == pytest.approx(1) and by_name["relight SSIM"].n == 90
     assert by_name["relight PSNR"].value > 120 < by_name["scaled albedo PSNR"].value
-    for name in ("albedo", "roughness", "metallic"):
-        seam = by_name[f"{name} seam jump"]
-        assert seam.value == seam.baseline
+    for name in ("albedo seam jump", "roughness seam jump", "metallic seam jump", "c-PSNR",
+                 "view-border jump", "cross-view deviation"):  # fmt: skip
+        assert by_name[name].value == by_name[name].baseline != 0
+    assert 0.9 < by_name["coverage"].value < 1
 
 
 def test_each_error_is_that_of_its_map() -> None:
@@ -93,6 +95,29 @@ def test_seams_that_show_are_told_for_textures_that_have_them() -> None:
     found = values(ball(Material(albedo=broken)), ball(truth))
     assert found["albedo seam jump"] > 3
     assert values(ball(truth), ball(truth))["albedo seam jump"] < 1.3
+
+
+@pytest.mark.parametrize("rings", [24, 30])
+def test_what_no_view_sees_is_compared_at_the_same_point_of_the_surface(rings) -> None:
+    """An inner ball that is hidden in another one; of 30 rings, its faces are others."""
+
+    def nested(level: int, rings: int = 24) -> Asset:
+        even = Material(albedo=np.full((32, 32, 3), level, np.uint8), metallic_factor=0.0)
+        outer, inner = ball(even, rings=rings).parts[0], ball(even, rings=rings).parts[0]
+        small = replace(inner.mesh, vertices=inner.mesh.vertices / 2)
+        plain = replace(even, albedo=np.full((32, 32, 3), 60, np.uint8))
+        return Asset((replace(outer, material=plain), replace(inner, mesh=small)), "nested")
+
+    found = {one.name: one for one in compare(nested(111), nested(162, rings), size=32)}
+    assert found["albedo RMSE"].value == pytest.approx(0, abs=1e-6)
+    inner = len(find_texels(ball().parts[0].mesh, (32, 32)).index)
+    holes = found["hole albedo RMSE"].n
+    assert found["coverage"].n == 2 * inner <= 1.1 * holes + inner
+    assert found["coverage"].value == pytest.approx(1 - holes / (2 * inner))
+    expected = 0.2 * math.sqrt(inner / holes)
+    assert found["hole albedo RMSE"].value == pytest.approx(expected, rel=1e-4)
+    assert found["hole roughness RMSE"].value == 0
+    assert found["hole bump angle"].value < 4
 
 
 def test_views_that_see_nothing_do_not_count() -> None:

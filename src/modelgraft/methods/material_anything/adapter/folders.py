@@ -45,9 +45,11 @@ def find(name: str | Path, settings: Settings, report: Report, *, weights: bool 
     return _find(str(name), _LAYOUT, settings, report, weights)
 
 
-def find_controlnet(name: str | Path, settings: Settings, report: Report) -> Origin:
+def find_controlnet(
+    name: str | Path, settings: Settings, report: Report, *, weights: bool = True
+) -> Origin:
     """The same for a ControlNet, whose folder has no parts."""
-    return _find(str(name), _CONTROLNET, settings, report, True)
+    return _find(str(name), _CONTROLNET, settings, report, weights)
 
 
 def _find(name: str, layout: Layout, settings: Settings, report: Report, weights: bool) -> Origin:

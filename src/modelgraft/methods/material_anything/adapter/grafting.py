@@ -18,6 +18,7 @@ from modelgraft.methods.material_anything.adapter.published import (
     PUBLISHED,
     frame_of,
     load_network,
+    network_of,
 )
 from modelgraft.methods.material_anything.denoising import Frame
 from modelgraft.nn.devices import find_device, find_dtype
@@ -50,21 +51,34 @@ def graft(
     is_plain = _is_plain(origin.folder, heads, role)
     folders.require_memory(origin, dtype, place)
     if is_plain:
-        network = _widened(origin.folder, dtype, heads, role)
+        stock = need("diffusers", extra="hf").UNet2DConditionModel
+        unet = folders.stock_part(stock, origin.folder / "unet", dtype)
+        network = _widened(unet, heads, role)
     else:
-        estimator = load_network(origin.folder, "estimator", dtype, report)
-        shared, own = CHANNELS[role]
-        network = estimator.retold(shared=shared, own=own)
+        network = _retold(load_network(origin.folder, "estimator", dtype, report), role)
         frame = frame_of(origin.folder)
     return parts.denoiser_of(network, origin, schedule, place, role=role, frame=frame)
 
 
-def _widened(folder: Path, dtype: torch.dtype, heads: Heads, role: Role) -> Any:
+def skeleton(folder: Path, *, heads: Heads = 3, role: Role) -> Any:
+    """The network of `graft` on the meta device, of the configs of its base alone."""
+    if not _is_plain(folder, heads, role):
+        return _retold(network_of(folder, "estimator"), role)
+    stock = need("diffusers", extra="hf").UNet2DConditionModel
+    with torch.device("meta"):
+        unet = stock.from_config(stock.load_config(folder / "unet", local_files_only=True))
+        return _widened(unet, heads, role)
+
+
+def _retold(estimator: Any, role: Role) -> Any:
+    shared, own = CHANNELS[role]
+    return estimator.retold(shared=shared, own=own)
+
+
+def _widened(unet: Any, heads: Heads, role: Role) -> Any:
     from modelgraft.methods.material_anything.adapter.one_head import one_head
     from modelgraft.methods.material_anything.adapter.triple_head import TripleHeadUNet
 
-    stock = need("diffusers", extra="hf").UNet2DConditionModel
-    unet = folders.stock_part(stock, folder / "unet", dtype)
     shared, own = CHANNELS[role]
     if heads == 1:
         return one_head(unet, shared=shared, own=own)

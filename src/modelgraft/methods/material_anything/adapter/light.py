@@ -7,6 +7,7 @@ the matrices are those that peft and diffusers write, behind `unet.`.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +25,7 @@ from modelgraft.core.settings import Settings
 from modelgraft.core.store import Report, to_stderr
 from modelgraft.methods.material_anything.adapter.folders import listed
 from modelgraft.methods.material_anything.adapter.grafting import graft
-from modelgraft.methods.material_anything.adapter.latents import StableDenoiser
+from modelgraft.methods.material_anything.adapter.latents import Role, StableDenoiser
 from modelgraft.nn.weights import is_finite, refuse_non_finite
 
 TARGETS: Final = ("to_q", "to_k", "to_v", "to_out.0")
@@ -87,15 +88,18 @@ def load_light(
     path: str | Path,
     settings: Settings,
     *,
+    role: Role | None = None,
     base: str | Path | None = None,
     report: Report = to_stderr,
 ) -> Light:
     """The denoiser of a light file, on `base` or else the base that the file names.
 
-    Raises `InputError` for a file that is damaged or was made for a network of other sizes.
+    Raises `InputError` for a file that is damaged, that says another role than the one asked for,
+    or that was made for a network of other sizes.
     """
     path = Path(path).expanduser()
-    header, tensors = _read(path)
+    header = header_of(path, role)
+    tensors = _tensors(path)
     denoiser = graft(
         base or header["base"], settings, role=header["role"], frame=header["frame"], report=report
     )
@@ -112,9 +116,57 @@ def load_light(
 
 def is_light(path: Path) -> bool:
     """Whether a safetensors file is a light adapter; raises `InputError` for a damaged one."""
-    check_safetensors(path)
+    _check(path)
     with safe_open(path, framework="pt") as opened:
         return _HEADER in (opened.metadata() or {})
+
+
+def header_of(path: Path, role: Role | None = None) -> dict[str, Any]:
+    """What a light file says of the network it is for: its base, role, frame and sizes.
+
+    Raises `InputError` for a file that says no such thing, or another role than the one asked for.
+    """
+    _check(path)
+    with safe_open(path, framework="pt") as opened:
+        text = (opened.metadata() or {}).get(_HEADER)
+    try:
+        header = json.loads(text or "")
+    except json.JSONDecodeError:
+        header = None
+    if not isinstance(header, dict) or not _is_sound(header):
+        raise InputError(
+            f"{path}: no light adapter of an estimator or refiner; its header does not say of what "
+            f"base, role and frame it is.\n  Such files are written by train with --lora."
+        )
+    if role not in (None, header["role"]):
+        raise InputError(
+            f"{path}: its role is {header['role']}, and a light adapter for the role {role} is "
+            "needed here.\n  An estimator goes to --model, a refiner to --refiner."
+        )
+    return header
+
+
+def num_lora(path: Path) -> int:
+    """How many numbers of a light file are LoRA, which a network takes beside its own weights."""
+    with safe_open(path, framework="pt") as opened:
+        return sum(
+            math.prod(opened.get_slice(name).get_shape())
+            for name in opened.keys()
+            if name.endswith((_DOWN, _UP))
+        )
+
+
+def num_trained(unet: nn.Module, rank: int) -> tuple[int, int]:
+    """How many numbers of LoRA a rank adds to a network, and how many its outer blocks have.
+
+    Raises `UnsupportedModel` for a network that is no triple head.
+    """
+    lora = sum(
+        rank * sum(module.weight.shape)
+        for name in _targets(unet)
+        if isinstance(module := unet.get_submodule(name), nn.Linear)
+    )
+    return lora, sum(one.numel() for name, one in unet.named_parameters() if _is_outer(name))
 
 
 def _with_tensors(path: Path, denoiser: StableDenoiser, tensors: dict[str, Tensor]) -> Light:
@@ -147,26 +199,19 @@ def _with_tensors(path: Path, denoiser: StableDenoiser, tensors: dict[str, Tenso
     return light
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _check(path: Path) -> None:
     if not path.is_file():
         raise InputError(f"{path}: there is no such file.")
     check_safetensors(path)
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
     with safe_open(path, framework="pt") as opened:
-        text = (opened.metadata() or {}).get(_HEADER)
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}
     refuse_non_finite(path, [name for name, one in tensors.items() if not is_finite(one)])
-    try:
-        header = json.loads(text or "")
-    except json.JSONDecodeError:
-        header = None
-    if not isinstance(header, dict) or not _is_sound(header):
-        raise InputError(
-            f"{path}: no light adapter of an estimator or refiner; its header does not say of what "
-            f"base, role and frame it is.\n  Such files are written by train with --lora."
-        )
     if others := sorted(name for name in tensors if not name.startswith(_PREFIX)):
         raise InputError(f"{path}: {listed(others)} do not begin with {_PREFIX!r}.")
-    return header, {name.removeprefix(_PREFIX): one for name, one in tensors.items()}
+    return {name.removeprefix(_PREFIX): one for name, one in tensors.items()}
 
 
 def _is_sound(header: dict[str, Any]) -> bool:

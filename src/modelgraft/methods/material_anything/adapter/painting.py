@@ -57,6 +57,11 @@ class Asked(NamedTuple):
     is_new: bool
     """Whether most of what is to be painted has never been."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the image is to stay, so that there is nothing to paint."""
+        return bool((self.mask == 1).all())
+
     def kept(self, picture: Tensor) -> Tensor:
         """The painted picture with what was to stay put back."""
         return torch.lerp(picture, self.image, self.mask)
@@ -112,6 +117,8 @@ class CallablePainter:
     def __call__(self, sight: Sight) -> Tensor:
         """The picture of a view [1, 3, H, W]; raises `InputError` for one of another size."""
         asked = ask(sight, self.prompt)
+        if asked.is_whole:
+            return asked.image
         return asked.kept(_picture(self.paint(*asked[:4]), asked.image))
 
 
@@ -132,6 +139,8 @@ class ControlNetPainter:
     def __call__(self, sight: Sight) -> Tensor:
         """The picture of a view [1, 3, H, W]."""
         asked = ask(sight, self.prompt)
+        if asked.is_whole:
+            return asked.image
         seed = rng_seed("picture", self.seed, sight.number, int(asked.is_new))
         found = self.pipe(
             prompt=f"{asked.prompt}, {SUFFIX}",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,7 +133,8 @@ def _beside(out: Path) -> list[Path]:
     """The files that a written one names."""
     if out.suffix.lower() == ".gltf":
         root = json.loads(out.read_bytes())
-        return [out.with_name(one["uri"]) for one in root["buffers"] + root.get("images", [])]
+        uris = [one["uri"] for one in root["buffers"] + root.get("images", [])]
+        return [out.with_name(unquote(one)) for one in uris]
     if out.suffix.lower() == ".obj":
         library = out.with_suffix(".mtl")
         keys = ("map_", "norm ")

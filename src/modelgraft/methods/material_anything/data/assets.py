@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
+from modelgraft.methods.material_anything.assets.preparing import MAX_FACES
 from modelgraft.methods.material_anything.data.records import Recorded, camera_normals, poses
 from modelgraft.methods.material_anything.method.maps import Maps
 from modelgraft.methods.material_anything.method.views import VIEWS, camera_of
@@ -19,9 +20,8 @@ from modelgraft.spatial.mipmaps import averaged
 from modelgraft.spatial.shading.colour import to_srgb
 from modelgraft.spatial.soundness import require_sound
 from modelgraft.spatial.tangents import with_tangents
-from modelgraft.spatial.uv.coverage import uv_faults
+from modelgraft.spatial.uv.coverage import uv_areas, uv_faults
 
-MAX_FACES: Final = 300_000
 LEAST_UNWRAPPED: Final = 0.05
 """Of the unit square, by the faces' areas in it."""
 
@@ -136,6 +136,4 @@ def _unwrapped(part: Part) -> float:
     """The area of a part's faces in its texture coordinates."""
     if part.mesh.uvs is None:
         return 0.0
-    a, b, c = part.mesh.uvs.astype("f8")[part.mesh.faces].swapaxes(0, 1)
-    first, second = b - a, c - a
-    return float(abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]).sum() / 2)
+    return float(abs(uv_areas(part.mesh.uvs, part.mesh.faces)).sum())

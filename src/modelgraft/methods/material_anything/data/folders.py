@@ -15,7 +15,12 @@ from modelgraft.core.errors import InputError
 from modelgraft.core.files import Lock, make_folder, read_json, sweep_leftovers, write_json
 from modelgraft.core.runs import Run
 from modelgraft.methods.material_anything.data.assets import Drawn, asset_fault, drawn_asset
-from modelgraft.methods.material_anything.data.material3d import MAPS, is_object, read_object
+from modelgraft.methods.material_anything.data.material3d import (
+    MAPS,
+    RENDERS,
+    is_object,
+    read_object,
+)
 from modelgraft.methods.material_anything.data.records import (
     FORMAT,
     Origin,
@@ -175,6 +180,7 @@ def _made(path: Path, source: str, record: Path, drawing: Drawing, stamp: str) -
         num_views=len(drawn.recorded.mask),
         size=size,
         has_textures=drawn.textures is not None,
+        has_renders=drawn.recorded.renders is not None,
         centre=(0.0, 0.0, 0.0) if placed is None else tuple(map(float, placed.centre)),
         scale=1.0 if placed is None else placed.scale,
     )
@@ -216,7 +222,8 @@ def _files(path: Path) -> Sequence[Path]:
     """All files that an object is made of."""
     if path.is_dir():
         maps = [one for kind in MAPS for one in (path / kind).glob("*_0001.png")]
-        return sorted([*maps, *(path / "pose").glob("*.npy"), *path.glob("*.npy")])
+        lit = (path / RENDERS).glob("*.png")
+        return sorted([*maps, *lit, *(path / "pose").glob("*.npy"), *path.glob("*.npy")])
     if path.suffix.lower() != ".gltf":
         return [path]
     try:

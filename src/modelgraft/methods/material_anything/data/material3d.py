@@ -1,8 +1,8 @@
 """Renders in the published layout of Material3D, a folder for each object.
 
 `{normal,position,albedo,roughness_metallic,bump}/VIEW_0001.png`, `pose/VIEW.npy` from camera to
-world and `intrinsics.npy`; the object's box has the longest side 2. Pictures under light
-(`rendering/`) are not read: views are lit anew as often as they are learnt from.
+world and `intrinsics.npy`; the object's box has the longest side 2. `rendering/VIEW_LIGHT.png`
+shows the views under lights, seven each as published, which are not told.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from modelgraft.spatial.files.textures import read_texture
 Floats = NDArray[np.float64]
 
 MAPS: Final = ("normal", "position", "albedo", "roughness_metallic", "bump")
+RENDERS: Final = "rendering"
+"""The folder of pictures under light; it may be missing."""
 _FOCAL: Final = 50 / 32
 """Of the published renders, in widths of the picture."""
 _UPRIGHT: Final = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
@@ -41,11 +43,12 @@ def is_object(folder: Path) -> bool:
 def read_object(folder: Path, *, size: int) -> Recorded:
     """The views of an object, `size` pixels wide, of the nearest pixel each.
 
-    Bumps lie in the tangent frame of texture coordinates that the renders do not tell, so light
-    falls on them as if it were that of the picture; a render loss is right only where they are
-    flat. Poses may be of Blender's axes or OpenCV's and of a world with z or y up: those are taken
-    by which the positions lie where they are seen. `InputError` names the file that is missing,
-    damaged, or does not agree with the others.
+    Bumps lie in the tangent frame of the asset's texture coordinates. No file tells it: textures
+    are baked by another layout where an object has several parts. So what views look like under
+    light is read from `rendering/` (`records.RenderedViews`). Poses may be of Blender's axes or
+    OpenCV's and of a world with z or y up: those are taken by which the positions lie where they
+    are seen. `InputError` names the file that is missing, damaged, or does not agree with the
+    others.
     """
     names = sorted(
         one.stem for one in (folder / "pose").glob("*.npy") if re.fullmatch(r"\d+", one.stem)
@@ -56,8 +59,15 @@ def read_object(folder: Path, *, size: int) -> Recorded:
             "  Each view needs one, a matrix [3, 4] from camera to world."
         )
     views = [_pictures(folder, name) for name in names]
-    matrices = np.stack([_matrix(folder / "pose" / f"{name}.npy", (3, 4)) for name in names])
     height, width = next(iter(views[0].values())).shape[:2]
+    lit = [_renders(folder, name, (height, width), size) for name in names]
+    if len({len(one) for one in lit}) > 1:
+        counts = ", ".join(map(str, sorted({len(one) for one in lit})))
+        raise InputError(
+            f"{folder / RENDERS}: its views have {counts} pictures under light; all need as many.\n"
+            "  Render those that are missing, or delete the folder to have views lit here."
+        )
+    matrices = np.stack([_matrix(folder / "pose" / f"{name}.npy", (3, 4)) for name in names])
     focal = _focal(folder)
     cameras = _agreeing(folder, matrices, views, (width * focal, (height, width)))
     cameras = [one.resized((size, size)) for one in cameras]
@@ -73,7 +83,11 @@ def read_object(folder: Path, *, size: int) -> Recorded:
     rough[:, 0] = 1
     position = (picture("position").movedim(1, -1) - 0.5) * mask.movedim(1, -1)
     maps = Maps(picture("albedo"), rough, picture("bump"))
-    return Recorded(mask, picture("normal"), maps, position, pose, intrinsics)
+    renders = None
+    if lit[0]:
+        renders = torch.stack([torch.stack(one) for one in lit]).movedim(-1, 2)
+        renders = torch.where(mask[:, None] > 0, renders, 1.0)
+    return Recorded(mask, picture("normal"), maps, position, pose, intrinsics, renders)
 
 
 def _pictures(folder: Path, name: str) -> dict[str, NDArray[np.float32]]:
@@ -94,6 +108,17 @@ def _pictures(folder: Path, name: str) -> dict[str, NDArray[np.float32]]:
         raise InputError(f"{folder / MAPS[0] / f'{name}_0001.png'}: it shows no object.")
     maps = {key: one[..., :3].astype(np.float32) / np.float32(255) for key, one in found.items()}
     return {**maps, "mask": is_seen[..., None].astype(np.float32)}
+
+
+def _renders(folder: Path, name: str, of_maps: tuple[int, int], size: int) -> list[Tensor]:
+    """A view under lights, [size, size, 3] each, in the order of their numbers."""
+    found = []
+    for path in sorted((folder / RENDERS).glob(f"{name}_*.png")):
+        picture = read_texture(path, 4)
+        if picture.shape[:2] != of_maps:
+            raise InputError(f"{path}: its size is not that of the view's maps.")
+        found.append(_nearest(picture[..., :3].astype(np.float32) / np.float32(255), size))
+    return found
 
 
 def _matrix(path: Path, shape: tuple[int, int]) -> Floats:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -23,11 +23,14 @@ from torch import Tensor
 from modelgraft.core.errors import InputError
 from modelgraft.core.files import read_json, write_atomic, write_json
 from modelgraft.methods.material_anything.denoising import Frame
+from modelgraft.methods.material_anything.estimators import flat_bumps
 from modelgraft.methods.material_anything.method.maps import Maps
 from modelgraft.methods.material_anything.world import Views
 from modelgraft.methods.material_anything.world_textures import Textures
 from modelgraft.spatial import frames
 from modelgraft.spatial.cameras import Camera
+from modelgraft.spatial.shading.colour import to_srgb
+from modelgraft.spatial.shading.render import Light
 
 FORMAT = 1
 _TURN = torch.tensor([1.0, -1.0, -1.0])
@@ -50,6 +53,9 @@ class Recorded:
     """From camera to world [n, 4, 4]."""
     intrinsics: Tensor
     """[n, 3, 3], in pixels."""
+    renders: Tensor | None = None
+    """Pictures under lights of their own [n, L, 3, H, W] in sRGB, on white; None if there are
+    none."""
 
     def views(self) -> Views:
         """Views to learn from; their axes are those that pictures show (`frames.view_axes`)."""
@@ -77,10 +83,35 @@ class Origin:
     size: int
     """Side of the views in pixels."""
     has_textures: bool
+    has_renders: bool = False
     centre: tuple[float, ...] = (0.0, 0.0, 0.0)
     """Of the object's box in its file, y up."""
     scale: float = 1.0
     """Length of the box's longest side there."""
+
+
+@dataclass(frozen=True)
+class RenderedViews(Views):
+    """Views whose bumps lie in the frame of texture coordinates that are not known.
+
+    So no light can be let fall on their bumps. What they look like under light are their own
+    renders; those without any are lit as if they were even. In the rendering loss the bumps that
+    are found and the true ones are turned alike, so that it is least at the truth.
+    """
+
+    renders: tuple[Tensor, ...]
+    """Of each view [L, 3, H, W], in sRGB on white; L = 0 where it has none."""
+
+    def shown(self, place: int, light: int) -> Tensor | None:
+        """A render [3, H, W] of a view, the same one for equal numbers; None where it has none."""
+        own = self.renders[place]
+        return own[light % len(own)] if len(own) else None
+
+    def pictures(self, lights: Sequence[Sequence[Light]]) -> Tensor:
+        """What a camera takes of the views without their bumps [n, 3, H, W]."""
+        even = self.maps._replace(bump=flat_bumps(self.maps.bump))
+        seen = to_srgb(self.radiance(even, lights)).clamp(0, 1)
+        return seen * self.mask + 1 - self.mask
 
 
 def poses(cameras: Sequence[Camera]) -> tuple[Tensor, Tensor]:
@@ -108,6 +139,8 @@ def write_record(
     tensors |= {key: getattr(recorded, key).half() for key in ("normal", "position")}
     tensors |= {"mask": recorded.mask.to(torch.uint8)}
     tensors |= {key: getattr(recorded, key).float() for key in ("pose", "intrinsics")}
+    if recorded.renders is not None:
+        tensors["renders"] = (recorded.renders * 255).round().to(torch.uint8)
     if textures is not None:
         tensors |= {f"uv.{key}": one.half() for key, one in textures.maps._asdict().items()}
         tensors |= {f"uv.{key}": getattr(textures, key).half() for key in ("position", "weights")}
@@ -183,14 +216,24 @@ class RecordedViews(_Records):
         """Views by number: all of the first object, then those of the second."""
         keys = ("mask", "normal", "position", "pose", "intrinsics",
                 *(f"maps.{one}" for one in Maps._fields))  # fmt: skip
-        rows: list[dict[str, Tensor]] = []
+        rows, renders = [], []
         for place in places:
             number = bisect_right(self._ends, place)
-            row = place - self._ends[number] + self.origins[number].num_views
-            rows.append(self.read(self.names[number], slice(row, row + 1), keys))
+            origin, name = self.origins[number], self.names[number]
+            row = place - self._ends[number] + origin.num_views
+            part = slice(row, row + 1)
+            rows.append(self.read(name, part, keys))
+            if origin.has_renders:
+                renders.append(self.read(name, part, ["renders"])["renders"][0].float() / 255)
+            else:
+                renders.append(torch.empty(0))
         joined = {key: torch.cat([one[key] for one in rows]) for key in keys}
         maps = Maps(*(joined.pop(f"maps.{one}") for one in Maps._fields))
-        return Recorded(maps=maps, **joined).views()
+        found = Recorded(maps=maps, **joined).views()
+        if self.frame == "view":
+            return found
+        parts = {one.name: getattr(found, one.name) for one in fields(found)}
+        return RenderedViews(**parts, renders=tuple(renders))
 
 
 class RecordedTextures(_Records):

@@ -6,20 +6,20 @@ verdict from thresholds that stand in its module.
 
 from modelgraft.evaluation.reproduction import Experiment
 from modelgraft.methods.material_anything.experiments.bumps import BUMPS
+from modelgraft.methods.material_anything.experiments.confidence_input import CONFIDENCE_INPUT
 from modelgraft.methods.material_anything.experiments.floor import FLOOR
 from modelgraft.methods.material_anything.experiments.heads import HEADS, HEADS_IN_PIXELS
 from modelgraft.methods.material_anything.experiments.holes import HOLES
 from modelgraft.methods.material_anything.experiments.joining import JOINING
 from modelgraft.methods.material_anything.experiments.speed import RASTER, SHADING, SPEED
 from modelgraft.methods.material_anything.experiments.steps import FEWER_STEPS
-from modelgraft.methods.material_anything.experiments.told import TOLD
 
 # All can be run; one joins the first row once its record is made.
 EXPERIMENTS: tuple[Experiment, ...] = ()
 WITHOUT_RECORD: tuple[Experiment, ...] = (
     HEADS,
     HEADS_IN_PIXELS,
-    TOLD,
+    CONFIDENCE_INPUT,
     HOLES,
     JOINING,
     BUMPS,

@@ -10,10 +10,10 @@ from modelgraft.core.results import Number
 from modelgraft.core.runs import Run
 from modelgraft.evaluation.reproduction import Experiment, Findings
 from modelgraft.methods.material_anything.experiments.arms import FULL, Arm, Bench
-from modelgraft.methods.material_anything.experiments.exams import (
+from modelgraft.methods.material_anything.experiments.evaluation_sets import (
     MAPS,
     arm_rows,
-    exam_of,
+    evaluation_set,
 )
 from modelgraft.methods.material_anything.experiments.figures import (
     Rows,
@@ -48,7 +48,8 @@ def judged(view: Rows, uv: Rows) -> tuple[list[Number], bool]:
 def _run(run: Run, quick: bool) -> Findings:
     bench = Bench(run, quick)
     view, uv = (
-        arm_rows(bench, arm, exam_of(bench, "realistic", frame=arm.frame)) for arm in (FULL, IN_UV)
+        arm_rows(bench, arm, evaluation_set(bench, "realistic", frame=arm.frame))
+        for arm in (FULL, IN_UV)
     )
     numbers, holds = judged(view, uv)
     return bench.findings(numbers, holds=holds)

@@ -10,10 +10,10 @@ from modelgraft.core.results import Number
 from modelgraft.core.runs import Run
 from modelgraft.evaluation.reproduction import Experiment, Findings
 from modelgraft.methods.material_anything.experiments.arms import SIZE_PX, Bench, subject_of
-from modelgraft.methods.material_anything.experiments.exams import (
+from modelgraft.methods.material_anything.experiments.evaluation_sets import (
     MAPS,
     estimated,
-    exam_of,
+    evaluation_set,
     measured,
 )
 from modelgraft.methods.material_anything.experiments.figures import (
@@ -65,15 +65,15 @@ def mean_maps(bench: Bench) -> Maps:
 
 def _run(run: Run, quick: bool) -> Findings:
     bench = Bench(run, quick)
-    exam = exam_of(bench, "points", size=bench.shipped_px)
-    constant = Maps(*(one.expand_as(exam.picture) for one in mean_maps(bench)))
+    data = evaluation_set(bench, "points", size=bench.shipped_px)
+    constant = Maps(*(one.expand_as(data.picture) for one in mean_maps(bench)))
     answers = {
-        "estimator": estimated(bench, shipped_estimator(), exam),
-        "picture as albedo": constant._replace(albedo=exam.picture),
+        "estimator": estimated(bench, shipped_estimator(), data),
+        "picture as albedo": constant._replace(albedo=data.picture),
         "mean maps": constant,
     }
     rows = {
-        name: {key: one[None] for key, one in measured(exam, found).items()}
+        name: {key: one[None] for key, one in measured(data, found).items()}
         for name, found in answers.items()
     }
     numbers, holds = judged(rows)

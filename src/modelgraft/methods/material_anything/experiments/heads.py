@@ -24,12 +24,12 @@ from modelgraft.methods.material_anything.experiments.arms import (
     num_macs,
     num_weights,
 )
-from modelgraft.methods.material_anything.experiments.exams import (
+from modelgraft.methods.material_anything.experiments.evaluation_sets import (
     MAPS,
-    Exam,
+    EvaluationSet,
     arm_rows,
     by_object,
-    exam_of,
+    evaluation_set,
 )
 from modelgraft.methods.material_anything.experiments.figures import (
     Rows,
@@ -110,32 +110,32 @@ def _sizes(bench: Bench, space: Space) -> list[Number]:
     ]  # fmt: skip
 
 
-def _codec_numbers(bench: Bench, exam: Exam) -> list[Number]:
+def _codec_numbers(bench: Bench, data: EvaluationSet) -> list[Number]:
     """What the autoencoder loses of lit pictures, and of maps: the least error of any arm."""
-    codec, views = bench.codec[0], exam.views
+    codec, views = bench.codec[0], data.views
     with torch.no_grad():
         maps = Maps(*(codec.decode(codec.encode(one)) for one in views.maps)).sound()
-        lit = codec.decode(codec.encode(exam.picture))
+        lit = codec.decode(codec.encode(data.picture))
     lost = map_errors(maps, views.maps, views.mask)
-    lost["lit picture"] = (((lit - exam.picture).square() * views.mask).sum((1, 2, 3))
+    lost["lit picture"] = (((lit - data.picture).square() * views.mask).sum((1, 2, 3))
                            / (3 * views.mask.sum((1, 2, 3)))).sqrt()  # fmt: skip
-    rows = {name: by_object(exam, one)[None] for name, one in lost.items()}
+    rows = {name: by_object(data, one)[None] for name, one in lost.items()}
     return [figure("autoencoder alone", rows, one) for one in ("lit picture", *MAPS)]
 
 
 def _run(run: Run, quick: bool) -> Findings:
     bench = Bench(run, quick)
-    exam = exam_of(bench, "realistic")
-    numbers, holds = judged({way: arm_rows(bench, arm, exam) for way, arm in LATENT.items()})
-    numbers = [*_sizes(bench, "latent"), *_codec_numbers(bench, exam), *numbers]
+    data = evaluation_set(bench, "realistic")
+    numbers, holds = judged({way: arm_rows(bench, arm, data) for way, arm in LATENT.items()})
+    numbers = [*_sizes(bench, "latent"), *_codec_numbers(bench, data), *numbers]
     return bench.findings(numbers, holds=holds)
 
 
 def _run_in_pixels(run: Run, quick: bool) -> Findings:
     bench = Bench(run, quick)
-    exam = exam_of(bench, "realistic")
+    data = evaluation_set(bench, "realistic")
     numbers, holds = judged_in_pixels(
-        {way: arm_rows(bench, arm, exam) for way, arm in PIXELS.items()}
+        {way: arm_rows(bench, arm, data) for way, arm in PIXELS.items()}
     )
     return bench.findings([*_sizes(bench, "pixels"), *numbers], holds=holds)
 

@@ -12,7 +12,7 @@ from modelgraft.core.runs import Run
 from modelgraft.evaluation.reproduction import Experiment, Findings
 from modelgraft.methods.material_anything.denoising import Denoiser
 from modelgraft.methods.material_anything.experiments.arms import Bench, subject_of
-from modelgraft.methods.material_anything.experiments.exams import MAPS, SAMPLING_STEPS
+from modelgraft.methods.material_anything.experiments.evaluation_sets import MAPS, SAMPLING_STEPS
 from modelgraft.methods.material_anything.experiments.figures import (
     Rows,
     figure,
@@ -23,11 +23,11 @@ from modelgraft.methods.material_anything.experiments.figures import (
     share,
 )
 from modelgraft.methods.material_anything.experiments.objects import (
-    Specimen,
+    HeldOutObject,
+    held_out_object,
     pictures_under,
     planned,
     seams,
-    specimen,
     texel_psnr,
     texture_errors,
     true_views,
@@ -86,7 +86,7 @@ def _run(run: Run, quick: bool) -> Findings:
         run.progress(place, len(concave), f"object {number}")
         plan = Plan(texture_px=TEXTURE_PX, steps=SAMPLING_STEPS,
                     refine_steps=REFINE_STEPS)  # fmt: skip
-        one = specimen(bench, number, plan)
+        one = held_out_object(bench, number, plan)
         lights = [bench.lights[number % len(bench.lights)]] * len(VIEWS)
         painted = paint(one.canvas, estimator, pictures_under(one, lights), seed=number)
         truths.append(seams(one.truth, one.canvas))
@@ -101,7 +101,7 @@ def _run(run: Run, quick: bool) -> Findings:
 
 
 def _filled(
-    bench: Bench, one: Specimen, views: Tensor, fill: str, refiner: Denoiser
+    bench: Bench, one: HeldOutObject, views: Tensor, fill: str, refiner: Denoiser
 ) -> dict[str, float]:
     """The texture of some views with its holes filled in one way, measured."""
     is_refined = fill == "refiner"

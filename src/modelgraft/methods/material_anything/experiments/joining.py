@@ -20,7 +20,7 @@ from modelgraft.core.seeds import rng_seed
 from modelgraft.evaluation.reproduction import Experiment, Findings
 from modelgraft.methods.material_anything.evaluate import border_jump, cross_view_spread
 from modelgraft.methods.material_anything.experiments.arms import Bench, subject_of
-from modelgraft.methods.material_anything.experiments.exams import SAMPLING_STEPS
+from modelgraft.methods.material_anything.experiments.evaluation_sets import SAMPLING_STEPS
 from modelgraft.methods.material_anything.experiments.figures import (
     Rows,
     figures,
@@ -30,10 +30,10 @@ from modelgraft.methods.material_anything.experiments.figures import (
     reduction,
 )
 from modelgraft.methods.material_anything.experiments.objects import (
-    Specimen,
+    HeldOutObject,
+    held_out_object,
     pictures_under,
     planned,
-    specimen,
     texel_psnr,
     texture_errors,
     true_views,
@@ -83,7 +83,7 @@ def _run(run: Run, quick: bool) -> Findings:
         run.progress(place, number, f"object {place}")
         plan = Plan(light="generated", texture_px=TEXTURE_PX, steps=SAMPLING_STEPS,
                     refine_steps=REFINE_STEPS)  # fmt: skip
-        one = specimen(bench, place, plan)
+        one = held_out_object(bench, place, plan)
         pictures = pictures_under(one, [
             training_lights(eye, seed=rng_seed("own light", place, view) % 2**31)
             for view, eye in enumerate(one.views.eye.numpy())
@@ -110,7 +110,7 @@ def _paint(way: str) -> Callable[..., Tensor]:
     return paint_jointly if way == "joint" else paint
 
 
-def _measured(bench: Bench, one: Specimen, ready: Canvas, views: Tensor) -> dict[str, float]:
+def _measured(bench: Bench, one: HeldOutObject, ready: Canvas, views: Tensor) -> dict[str, float]:
     """Of the maps of ten views [10, 9, h, w]: how they meet, and the texture they make."""
     calls = ready.counts.estimator
     apart, weights = baked_apart(ready, views)

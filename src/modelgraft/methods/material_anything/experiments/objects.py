@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from modelgraft.methods.material_anything.evaluate import rmse, seam_jump
+from modelgraft.methods.material_anything.evaluate import map_errors, seam_jump
 from modelgraft.methods.material_anything.experiments.arms import Bench
-from modelgraft.methods.material_anything.experiments.exams import MAPS
+from modelgraft.methods.material_anything.experiments.evaluation_sets import MAPS
 from modelgraft.methods.material_anything.infer import Canvas, Counts, Pictures, Plan, canvas
 from modelgraft.methods.material_anything.method.maps import Maps
 from modelgraft.methods.material_anything.method.views import VIEWS
@@ -27,7 +27,7 @@ from modelgraft.spatial.texels import Texels
 _LEAST_ERROR = 1e-4
 
 
-class Specimen(NamedTuple):
+class HeldOutObject(NamedTuple):
     """A held-out object to be painted."""
 
     number: int
@@ -39,7 +39,7 @@ class Specimen(NamedTuple):
     """Its true textures [1, 3, H, W]."""
 
 
-def specimen(bench: Bench, number: int, plan: Plan) -> Specimen:
+def held_out_object(bench: Bench, number: int, plan: Plan) -> HeldOutObject:
     """The test object with this number; a quick pass draws it small."""
     if bench.quick:
         plan = replace(plan, texture_px=64, steps=2)
@@ -48,7 +48,7 @@ def specimen(bench: Bench, number: int, plan: Plan) -> Specimen:
     matter = object_substance("test", number)
     weights = torch.zeros(len(VIEWS), *ready.texels.size)
     truth = Shape(ready.texels, weights).textures(matter).maps
-    return Specimen(number, ready, views_of(ready.mesh, matter, size=plan.view_px), truth)
+    return HeldOutObject(number, ready, views_of(ready.mesh, matter, size=plan.view_px), truth)
 
 
 def planned(ready: Canvas, **changes: object) -> Canvas:
@@ -56,13 +56,13 @@ def planned(ready: Canvas, **changes: object) -> Canvas:
     return replace(ready, plan=replace(ready.plan, **changes), counts=Counts())
 
 
-def pictures_under(one: Specimen, lights: Sequence[Sequence[Light]]) -> Pictures:
+def pictures_under(one: HeldOutObject, lights: Sequence[Sequence[Light]]) -> Pictures:
     """The object's pictures, each view under its own lights."""
     drawn = one.views.pictures(lights)
     return lambda sight: drawn[sight.number : sight.number + 1]
 
 
-def true_views(one: Specimen) -> Tensor:
+def true_views(one: HeldOutObject) -> Tensor:
     """The true maps of the ten views [10, 9, h, w], bumps as normals in the world, encoded."""
     return one.views.maps.in_world(one.views.axes).joined()
 
@@ -72,15 +72,9 @@ def true_views(one: Specimen) -> Tensor:
 
 def texture_errors(found: Maps, truth: Maps, where: Tensor) -> dict[str, float]:
     """RMSE of each map over the texels `where` [H, W], and the mean of the four."""
-    mask = where[None, None].float()
-    errors = {
-        "albedo": rmse(found.albedo, truth.albedo, mask),
-        "roughness": rmse(found.rm[:, 1:2], truth.rm[:, 1:2], mask),
-        "metallic": rmse(found.rm[:, 2:3], truth.rm[:, 2:3], mask),
-        "bump": rmse(found.bump, truth.bump, mask),
-    }
-    values = {name: float(one) for name, one in errors.items()}
-    return values | {"mean": sum(values[one] for one in MAPS) / len(MAPS)}
+    errors = map_errors(found, truth, where[None, None].float())
+    values = {name: float(errors[name]) for name in MAPS}
+    return values | {"mean": sum(values.values()) / len(MAPS)}
 
 
 def seams(maps: Maps, ready: Canvas) -> dict[str, float]:
@@ -93,7 +87,7 @@ def seams(maps: Maps, ready: Canvas) -> dict[str, float]:
     return {"J": found.seams, "J0": found.inside}
 
 
-def texel_psnr(bench: Bench, one: Specimen, maps: Maps) -> float:
+def texel_psnr(bench: Bench, one: HeldOutObject, maps: Maps) -> float:
     """PSNR in dB of all texels under unseen lights, each seen along its normal.
 
     Pictures would show the ten views' texels again, and no hole.

@@ -14,11 +14,11 @@ from modelgraft.evaluation.intervals import bootstrap_mean
 from modelgraft.evaluation.reproduction import Experiment, Findings
 from modelgraft.methods.material_anything.denoising import Denoiser
 from modelgraft.methods.material_anything.experiments.arms import Bench, subject_of
-from modelgraft.methods.material_anything.experiments.exams import (
+from modelgraft.methods.material_anything.experiments.evaluation_sets import (
     MAPS,
-    Exam,
+    EvaluationSet,
     estimated,
-    exam_of,
+    evaluation_set,
     measured,
 )
 from modelgraft.methods.material_anything.experiments.figures import Rows, figures, share
@@ -51,21 +51,23 @@ def judged(rows: Mapping[int, Rows]) -> tuple[list[Number], bool]:
 def _run(run: Run, quick: bool) -> Findings:
     bench = Bench(run, quick)
     estimator = shipped_estimator()
-    exam = exam_of(bench, "realistic", size=bench.shipped_px)
+    data = evaluation_set(bench, "realistic", size=bench.shipped_px)
     rows = {}
     for place, steps in enumerate(STEPS):
         run.progress(place, len(STEPS), f"{steps} steps")
-        found = measured(exam, estimated(bench, estimator, exam, steps=steps))
+        found = measured(data, estimated(bench, estimator, data, steps=steps))
         rows[steps] = {name: one[None] for name, one in found.items()}
     numbers, holds = judged(rows)
-    numbers += _times(bench, estimator, exam, STEPS[:2] if quick else STEPS)
+    numbers += _times(bench, estimator, data, STEPS[:2] if quick else STEPS)
     return bench.findings(numbers, holds=holds, subject=subject_of())
 
 
-def _times(bench: Bench, estimator: Denoiser, exam: Exam, counts: Sequence[int]) -> list[Number]:
+def _times(
+    bench: Bench, estimator: Denoiser, data: EvaluationSet, counts: Sequence[int]
+) -> list[Number]:
     """Seconds for the ten views of an object, each round beginning with another count."""
     part = slice(len(VIEWS))
-    given = estimator.of_view(exam.picture[part], exam.views.normal[part], exam.confidence[part])
+    given = estimator.of_view(data.picture[part], data.views.normal[part], data.confidence[part])
     seconds: dict[int, list[float]] = {steps: [] for steps in counts}
     for turn in range(2 if bench.quick else _ROUNDS):
         bench.run.check()

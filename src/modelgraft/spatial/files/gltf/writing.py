@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,12 +50,13 @@ def write_glb(path: Path, asset: Asset) -> None:
 def write_gltf(path: Path, asset: Asset) -> None:
     """Write the asset as .gltf with a .bin and PNG files named after it beside it.
 
-    As `write_glb` otherwise; the .gltf is written last, so that what it names is there.
+    As `write_glb` otherwise; the .gltf is written last, so that what it names is there. It names
+    them by URIs, in which spaces, #, % and letters beyond ASCII are percent codes.
     """
     writer = _Writer(asset)
     names = [f"{path.stem}_{name}.png" for name in writer.pictures]
-    root = writer.root([{"uri": name} for name in names])
-    root["buffers"] = [{"byteLength": len(writer.binary), "uri": f"{path.stem}.bin"}]
+    root = writer.root([{"uri": quote(name)} for name in names])
+    root["buffers"] = [{"byteLength": len(writer.binary), "uri": quote(f"{path.stem}.bin")}]
     for name, content in zip(names, writer.pictures.values(), strict=True):
         write_atomic(path.with_name(name), content)
     write_atomic(path.with_name(f"{path.stem}.bin"), bytes(writer.binary))

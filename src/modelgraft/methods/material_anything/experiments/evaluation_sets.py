@@ -15,7 +15,7 @@ from modelgraft.core.seeds import rng_seed
 from modelgraft.evaluation.intervals import Array
 from modelgraft.methods.material_anything.data.spoiling import Spoilt, spoil
 from modelgraft.methods.material_anything.denoising import Denoiser, Frame
-from modelgraft.methods.material_anything.evaluate import cross_talk
+from modelgraft.methods.material_anything.evaluate import leaks
 from modelgraft.methods.material_anything.experiments.arms import SIZE_PX, Arm, Bench, trained
 from modelgraft.methods.material_anything.lighting import training_lights
 from modelgraft.methods.material_anything.measuring import errors
@@ -37,7 +37,7 @@ _UNIT = 255.0
 
 
 @dataclass(frozen=True)
-class Exam:
+class EvaluationSet:
     """Every other view of the held-out objects: five of each, in the order of the objects."""
 
     views: Views
@@ -56,7 +56,9 @@ class Exam:
         return len(self.is_free)
 
 
-def exam_of(bench: Bench, kind: Kind, *, size: int = SIZE_PX, frame: Frame = "view") -> Exam:
+def evaluation_set(
+    bench: Bench, kind: Kind, *, size: int = SIZE_PX, frame: Frame = "view"
+) -> EvaluationSet:
     """Views lit realistically, without light, lit as no scene is, or by points alone."""
     numbers = bench.objects("test")
     places = [
@@ -78,7 +80,7 @@ def exam_of(bench: Bench, kind: Kind, *, size: int = SIZE_PX, frame: Frame = "vi
     else:
         picture, believed = views.pictures(own), confidence("trusted", views.mask)
     is_free = torch.tensor([object_substance("test", one).is_relief_free for one in numbers])
-    return Exam(views, picture, believed, tuple(relights), is_free)
+    return EvaluationSet(views, picture, believed, tuple(relights), is_free)
 
 
 def _points(eye: Array, place: int) -> list[Light]:
@@ -113,46 +115,49 @@ def _spoilt(images: Sequence[np.ndarray], mask: np.ndarray, place: int) -> Spoil
 # -- answers ---------------------------------------------------------------------------------------
 
 
-def untold(exam: Exam) -> Exam:
-    """The same exam with a mask that believes everything, as arms without one have learnt."""
-    return replace(exam, confidence=torch.ones_like(exam.confidence))
+def all_believed(data: EvaluationSet) -> EvaluationSet:
+    """The same views with a mask that believes everything, as arms without one have learnt."""
+    return replace(data, confidence=torch.ones_like(data.confidence))
 
 
 def estimated(
-    bench: Bench, denoiser: Denoiser, exam: Exam, *, seed: int = 0, steps: int = SAMPLING_STEPS
+    bench: Bench,
+    denoiser: Denoiser,
+    data: EvaluationSet,
+    *,
+    seed: int = 0,
+    steps: int = SAMPLING_STEPS,
 ) -> Maps:
-    """The maps [n, 3, H, W] that an estimator draws of an exam's pictures."""
+    """The maps [n, 3, H, W] that an estimator draws of a set's pictures."""
     generator = torch.Generator().manual_seed(rng_seed("exam", seed))
     found = []
-    for start in range(0, len(exam.views), _BATCH):
+    for start in range(0, len(data.views), _BATCH):
         bench.run.check()
         part = slice(start, start + _BATCH)
-        given = denoiser.of_view(exam.picture[part], exam.views.normal[part], exam.confidence[part])
+        given = denoiser.of_view(data.picture[part], data.views.normal[part], data.confidence[part])
         found.append(denoiser.denoise(given, steps=2 if bench.quick else steps,
                                       generator=generator))  # fmt: skip
     return Maps(*(torch.cat(one) for one in zip(*found, strict=True)))
 
 
-def measured(exam: Exam, found: Maps) -> dict[str, Array]:
+def measured(data: EvaluationSet, found: Maps) -> dict[str, Array]:
     """Every measure [objects], means over the views of an object.
 
     `mean` is that of the four errors. `X bump` and `X rm` say how much of the albedo's pattern is
     in the errors of the bump, and of roughness and metallic; NaN where relief and colours belong
     together, as there an error has the pattern without any leak.
     """
-    truth, mask = exam.views.maps, exam.views.mask
-    values = errors(found, exam.views, exam.relights)
+    truth, mask = data.views.maps, data.views.mask
+    values = errors(found, data.views, data.relights)
     values["mean"] = torch.stack([values[one] for one in MAPS]).mean(0)
     values["bump spread"] = spread(found.bump, mask)
     values["true bump spread"] = spread(truth.bump, mask)
-    talk = {
-        "X bump": cross_talk(found.bump - truth.bump, truth.albedo, mask),
-        "X rm": cross_talk(found.rm - truth.rm, truth.albedo, mask),
-    }
-    rows = {name: by_object(exam, one) for name, one in values.items()}
-    is_free = exam.is_free.numpy()
+    leak = leaks(found, truth, mask)
+    talk = {"X bump": leak["bump"], "X rm": leak["roughness and metallic"]}
+    rows = {name: by_object(data, one) for name, one in values.items()}
+    is_free = data.is_free.numpy()
     return rows | {
-        name: np.where(is_free, by_object(exam, one), np.nan) for name, one in talk.items()
+        name: np.where(is_free, by_object(data, one), np.nan) for name, one in talk.items()
     }
 
 
@@ -167,19 +172,19 @@ def rows_of(
     return {key: np.stack([one[key] for one in found]) for key in found[0]}
 
 
-def arm_rows(bench: Bench, arm: Arm, exam: Exam) -> dict[str, Array]:
-    """Every measure of an arm [seeds, objects]; one that was never told believes everything."""
-    shown = exam if arm.is_told else untold(exam)
+def arm_rows(bench: Bench, arm: Arm, data: EvaluationSet) -> dict[str, Array]:
+    """Every measure of an arm [seeds, objects]; without the mask all is believed."""
+    shown = data if arm.is_told else all_believed(data)
 
     def measure(seed: int) -> dict[str, Array]:
-        return measured(exam, estimated(bench, trained(bench, arm, seed), shown))
+        return measured(data, estimated(bench, trained(bench, arm, seed), shown))
 
     return rows_of(bench, arm.name, measure)
 
 
-def by_object(exam: Exam, values: Tensor) -> Array:
+def by_object(data: EvaluationSet, values: Tensor) -> Array:
     """Means [objects] of what each view has [n]."""
-    return values.view(exam.num_objects, -1).double().mean(1).numpy()
+    return values.view(data.num_objects, -1).double().mean(1).numpy()
 
 
 def spread(bump: Tensor, mask: Tensor) -> Tensor:
