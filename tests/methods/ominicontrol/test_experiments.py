@@ -13,7 +13,7 @@ from embedded import open_random, opened, random_judges
 
 from modelgraft.diffusion.latents import grid_ids
 from modelgraft.methods.ominicontrol.adapter.info import AdapterInfo
-from modelgraft.methods.ominicontrol.experiments import EXPERIMENTS, WITHOUT_RECORD, arms
+from modelgraft.methods.ominicontrol.experiments import EXPERIMENTS, arms
 from modelgraft.methods.ominicontrol.experiments.arms import (
     EDGES,
     filling_model,
@@ -33,7 +33,7 @@ def random_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("id", ["O0", "O6", "O7"])
 def test_a_quick_pass_measures_everything(id: str, tmp_path: Path) -> None:
-    (experiment,) = [one for one in (*EXPERIMENTS, *WITHOUT_RECORD) if one.id == id]
+    (experiment,) = [one for one in EXPERIMENTS if one.id == id]
     with opened(tmp_path / "run") as run:
         found = experiment.run(run, True)
     assert len(found.numbers) > 10 and found.seeds == (0,)

@@ -30,7 +30,7 @@ from modelgraft.methods.ominicontrol.config import (
 from modelgraft.methods.ominicontrol.data.toys import SIZE_PX
 from modelgraft.methods.ominicontrol.drawing import draw, steps_and_guidance
 from modelgraft.methods.ominicontrol.estimates import cost_table
-from modelgraft.methods.ominicontrol.experiments import EXPERIMENTS, WITHOUT_RECORD
+from modelgraft.methods.ominicontrol.experiments import EXPERIMENTS
 from modelgraft.methods.ominicontrol.learning import learn
 from modelgraft.methods.ominicontrol.measuring import measure
 from modelgraft.methods.ominicontrol.opening import check_side, is_small, note_odd, open_control
@@ -135,7 +135,7 @@ def reproduce(config: ReproduceConfig, run: Run) -> Result:
     """The paper's claims at this scale."""
     return reproduce_experiments(
         "ominicontrol",
-        (*EXPERIMENTS, *WITHOUT_RECORD),
+        EXPERIMENTS,
         names=config.experiments,
         quick=config.quick,
         run=run,

@@ -15,6 +15,6 @@ from modelgraft.methods.ominicontrol.experiments.several import SEVERAL
 from modelgraft.methods.ominicontrol.experiments.speed import SPEED
 from modelgraft.methods.ominicontrol.experiments.tokens import TOKENS
 
-# All can be run; one joins the first row once its record is made.
-EXPERIMENTS: tuple[Experiment, ...] = (CAPTIONS, PLACES, DIAL, ABLATION)
-WITHOUT_RECORD: tuple[Experiment, ...] = (CONTROL, SEVERAL, SPEED, TOKENS, DATA)
+EXPERIMENTS: tuple[Experiment, ...] = (
+    CAPTIONS, CONTROL, PLACES, DIAL, SEVERAL, SPEED, TOKENS, DATA, ABLATION,
+)  # fmt: skip
