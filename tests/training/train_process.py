@@ -5,22 +5,23 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from accelerate import Accelerator
 from safetensors.torch import save_file
 from torch.distributed.fsdp import fully_shard
 
 from modelgraft.core.runs import open_run
+from modelgraft.core.settings import Settings
 from modelgraft.training.batches import Shuffled
 from modelgraft.training.checkpoints import whole
 from modelgraft.training.config import OptimConfig
 from modelgraft.training.fit import fit
+from modelgraft.training.processes import accelerator_of
 
 sys.path.insert(0, str(Path(__file__).parent))
 from training_job import Job, collate, items, network
 
 
 def main(folder: str, target: str, form: str) -> None:
-    accelerator = Accelerator(cpu=True)
+    accelerator = accelerator_of(OptimConfig(), Settings(device="cpu"))
     rank, world = accelerator.process_index, accelerator.num_processes
     assert world == 2
     config = OptimConfig(lr=0.02, batch=8, micro_batch=3, save_every=3, weight_decay=0.1)

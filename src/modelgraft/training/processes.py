@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -22,7 +24,16 @@ def accelerator_of(config: OptimConfig, settings: Settings) -> Accelerator:
     if settings.device.startswith("cuda:"):
         torch.cuda.set_device(settings.device)
     AcceleratorState._reset_state()
-    return Accelerator(mixed_precision=config.precision, cpu=is_cpu)
+    accelerator = Accelerator(mixed_precision=config.precision, cpu=is_cpu)
+    if is_cpu and accelerator.num_processes > 1:
+        atexit.register(_leave)
+    return accelerator
+
+
+def _leave() -> None:
+    """Close the group of processes: Gloo, left open, now and then aborts a process that is done."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def same_text(text: str, accelerator: Accelerator) -> str:

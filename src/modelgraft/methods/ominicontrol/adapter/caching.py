@@ -25,6 +25,7 @@ from modelgraft.methods.ominicontrol.method.attention import (
     TEXT,
     Heads,
     Scope,
+    attend_keys,
     mix,
     sights,
 )
@@ -91,15 +92,18 @@ class _Processor:
             phase.writes.append(Heads(None, key, value))
         is_in = phase.blocks is None or block in phase.blocks
         reads = phase.reads if is_in else ()
+        strengths = phase.strengths if is_in else ()
+        seen = sights(strengths, mode="independent", scope=phase.scope)
+        cached = {place: written[block] for place, written in enumerate(reads)}
+        if seen[0].queries == (TEXT, IMAGE):  # as one they need not be taken apart
+            keys = [(cached[place], bias) for place, bias in seen[0].keys if place in cached]
+            return attend_keys(query, [(Heads(None, key, value), 0.0), *keys])
         length = phase.text_length
         heads = {
             TEXT: Heads(query[:, :length], key[:, :length], value[:, :length]),
             IMAGE: Heads(query[:, length:], key[:, length:], value[:, length:]),
         }
-        heads |= {place: written[block] for place, written in enumerate(reads)}
-        strengths = phase.strengths if is_in else ()
-        seen = sights(strengths, mode="independent", scope=phase.scope)
-        mixed = mix(heads, seen[: len(seen) - len(strengths)])
+        mixed = mix(heads | cached, seen[: len(seen) - len(strengths)])
         return torch.cat([mixed[TEXT], mixed[IMAGE]], dim=1)
 
 
