@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -17,7 +18,11 @@ from modelgraft.core.runs import Run
 from modelgraft.diffusion.latents import grid_ids
 from modelgraft.evaluation.intervals import Interval, bootstrap_mean, ratio_interval
 from modelgraft.evaluation.reproduction import DOES_NOT_HOLD, HOLDS, Experiment, Findings
-from modelgraft.methods.ominicontrol.adapter.caching import CachedForward, conditioned_processors
+from modelgraft.methods.ominicontrol.adapter.caching import (
+    CachedForward,
+    conditioned_processors,
+    restore_adapters,
+)
 from modelgraft.methods.ominicontrol.adapter.info import AdapterInfo
 from modelgraft.methods.ominicontrol.adapter.lora import add_lora
 from modelgraft.methods.ominicontrol.experiments.arms import Bench, open_bench
@@ -256,6 +261,9 @@ def _wide(run: Run, quick: bool) -> list[Number]:
         attention_head_dim=128, joint_attention_dim=4096, pooled_projection_dim=768,
     ).eval().requires_grad_(False)  # fmt: skip
     add_lora(transformer, _NAME.format(0), modules="full", rank=4, alpha=4, seed=0)
+    # Silent outside of its condition, as `OminiControl` leaves adapters.
+    layers = [one for one in transformer.modules() if isinstance(one, BaseTunerLayer)]
+    restore_adapters([(one, [], False) for one in layers])
     race = Race(transformer, side, 1, batch=1, text=text)
     ways = ("joint", "masked", "cached")
     seconds: dict[str, list[float]] = {way: [] for way in ways}
