@@ -94,12 +94,13 @@ def test_a_help_page_is_there_at_once(
     assert taken < LIMIT_S
 
 
-def test_a_fifth_of_a_second_more_is_noticed(cache: Path, bare: tuple[set[str], float]) -> None:
+def test_a_quarter_of_a_second_more_is_noticed(cache: Path, bare: tuple[set[str], float]) -> None:
+    """On a machine of any speed, whatever the page itself takes."""
     script = f"""
 import time
 from modelgraft.cli.main import main
 main({LEAF!r})
-end = time.process_time() + 0.2
+end = time.process_time() + {LIMIT_S}
 while time.process_time() < end:
     pass
 """
