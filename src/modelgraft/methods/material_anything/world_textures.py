@@ -43,11 +43,6 @@ class Textures:
     def __len__(self) -> int:
         return len(self.mask)
 
-    def to(self, device: torch.device) -> Textures:
-        """The same on a device."""
-        maps = Maps(*(one.to(device) for one in self.maps))
-        return Textures(maps, *(one.to(device) for one in (self.position, self.mask, self.weights)))
-
 
 @dataclass(frozen=True)
 class Shape:
